@@ -1,0 +1,7 @@
+"""Mixture-invariant training (MixIT) for music source separation, from raw songs to scored stems.
+
+One axis legend holds everywhere: ``batch, source, mixture, channel, sample, frame, bin, band,
+feature``.  Audio is float, full scale 1, with axes ``(..., channel, sample)``.
+"""
+
+__version__ = "0.1.0"

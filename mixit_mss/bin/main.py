@@ -1,0 +1,62 @@
+"""``mixit-mss COMMAND``: one door to every stage, opened only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+
+from mixit_mss import __version__
+from mixit_mss.errors import UserError
+
+COMMANDS = {
+    "separate": "separate songs into stems with a trained model",
+    "segment": "stage 1: cut a corpus into segments and drop silence",
+    "make-manifests": "stage 2: list what training and scoring read",
+    "pretrain": "stage 3: mixture-invariant training on unlabelled songs",
+    "select-channels": "stage 4: keep the outputs that the stems vote for",
+    "finetune": "stage 5: supervised training on stems",
+    "score": "stage 6: uSDR and cSDR of estimates against references",
+    "report": "stage 6: tables and figures of several experiments",
+}
+
+
+def run(
+    main: Callable[[list[str] | None], object], name: str, argv: list[str] | None = None
+) -> int:
+    """Call one command's ``main``; turn a :class:`UserError` into one sentence and status 1."""
+    try:
+        main(argv)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the ``mixit-mss`` command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print("usage: mixit-mss COMMAND [OPTION ...]\n")
+        print("\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()))
+        print("\n`mixit-mss COMMAND --help` explains one command.")
+        return 0
+    if argv[0] == "--version":
+        print(__version__)
+        return 0
+    if argv[0] not in COMMANDS:
+        print(
+            f"mixit-mss: no command '{argv[0]}'; choose one of {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        return 1
+    module = importlib.import_module(f"mixit_mss.bin.{argv[0].replace('-', '_')}")
+    return run(module.main, f"mixit-mss {argv[0]}", argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

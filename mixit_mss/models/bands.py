@@ -1,0 +1,178 @@
+"""Band split and band-wise mask estimation (paper section 4.2; BSRNN, arXiv 2209.15174).
+
+Neighbouring bands of one width are computed together: a group of ``g`` bands is one batched matrix
+product instead of ``g`` small layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+BANDS_44100_2048 = (2,) * 24 + (4,) * 12 + (12,) * 8 + (24,) * 8 + (48,) * 8 + (128, 129)
+"""The 62 band widths, in bins, of BS-RoFormer at 44.1 kHz and 1025 bins (arXiv 2309.02612)."""
+
+
+class BandGroup(NamedTuple):
+    """A run of neighbouring bands of equal width."""
+
+    bands: slice
+    bins: slice
+    num_bands: int
+    width: int
+
+
+def band_groups(widths: Sequence[int]) -> list[BandGroup]:
+    """Runs of equal ``widths`` (bins per band, lowest band first)."""
+    runs = [(width, len(list(run))) for width, run in groupby(widths)]
+    band = [0, *accumulate(count for _, count in runs)]
+    start = [0, *accumulate(width * count for width, count in runs)]
+    return [
+        BandGroup(slice(band[i], band[i + 1]), slice(start[i], start[i + 1]), count, width)
+        for i, (width, count) in enumerate(runs)
+    ]
+
+
+def mel_bands(num_bands: int, n_fft: int, sample_rate: int) -> tuple[int, ...]:
+    """Widths of ``num_bands`` bands over ``n_fft // 2 + 1`` bins, about equal on the mel scale.
+
+    For networks at other rates than the paper's; every band has at least one bin.
+    """
+    num_bins = n_fft // 2 + 1
+    if not 0 < num_bands <= num_bins:
+        raise ValueError(f"num_bands must be between 1 and {num_bins} bins, got {num_bands}")
+    top = torch.tensor(sample_rate / 2 / 700).log1p().item()
+    steps = torch.linspace(0, top, num_bands + 1, dtype=torch.float64)
+    edges = (steps.expm1() * 700 / (sample_rate / n_fft)).round().long().tolist()
+    edges[0], edges[-1] = 0, num_bins
+    for i in range(1, num_bands):  # at least one bin here, and one for each band above
+        edges[i] = min(max(edges[i], edges[i - 1] + 1), num_bins - (num_bands - i))
+    return tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+
+
+class BandLinear(nn.Module):
+    """One linear layer per band: (batch, frame, band, in) -> (batch, frame, band, out)."""
+
+    def __init__(self, num_bands: int, in_features: int, out_features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_bands, in_features, out_features))
+        self.bias = nn.Parameter(torch.empty(num_bands, 1, out_features))
+        # PyTorch's default for linear and convolution layers
+        bound = in_features**-0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, frames, bands, features = x.shape
+        rows = x.permute(2, 0, 1, 3).reshape(bands, batch * frames, features)
+        out = torch.baddbmm(self.bias, rows, self.weight)
+        return out.view(bands, batch, frames, -1).permute(1, 2, 0, 3)
+
+
+class BandNorm(nn.Module):
+    """Normalise each band over its frames and features, as GroupNorm with one group per band."""
+
+    eps = 1e-5
+
+    def __init__(self, num_bands: int, features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_bands, features))
+        self.bias = nn.Parameter(torch.zeros(num_bands, features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (batch, frame, band, feature), any precision -> the same shape."""
+        variance, mean = torch.var_mean(_precise(x), (1, 3), correction=0)
+        scale = (variance + self.eps).rsqrt()[:, None, :, None] * self.weight
+        return torch.addcmul(self.bias - mean[:, None, :, None] * scale, x, scale)
+
+
+class BandSplit(nn.Module):
+    """Encoder: each band of the spectrum is normalised and mapped to ``dim`` features.
+
+    Args:
+        widths: bins per band, lowest band first.
+        num_channels: audio channels.
+        dim: features per band.
+    """
+
+    def __init__(self, widths: Sequence[int], num_channels: int, dim: int):
+        super().__init__()
+        self.groups = band_groups(widths)
+        inputs = [2 * num_channels * group.width for group in self.groups]
+        self.norms = nn.ModuleList(
+            BandNorm(g.num_bands, n) for g, n in zip(self.groups, inputs, strict=True)
+        )
+        self.linears = nn.ModuleList(
+            BandLinear(g.num_bands, n, dim) for g, n in zip(self.groups, inputs, strict=True)
+        )
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        """Complex spectrum (batch, channel, frame, bin) -> (batch, frame, band, feature)."""
+        # the published order of a band's inputs: bin, then real before imaginary, then channel
+        parts = torch.view_as_real(spectrum).permute(0, 2, 3, 4, 1)
+        features = []
+        for group, norm, linear in zip(self.groups, self.norms, self.linears, strict=True):
+            band = parts[:, :, group.bins].unflatten(2, (group.num_bands, group.width)).flatten(3)
+            features.append(linear(norm(band)))
+        return torch.cat(features, dim=2)
+
+
+class BandMask(nn.Module):
+    """Decoder: each band's features become complex masks for its bins, by a small MLP.
+
+    The last layer's outputs are kept in the published order (GLU half, real/imaginary, source,
+    channel, bin).
+
+    Args:
+        widths: bins per band.
+        num_channels: audio channels.
+        num_sources: masks per channel.
+        dim: features per band; the hidden layers have ``4 * dim``.
+    """
+
+    def __init__(self, widths: Sequence[int], num_channels: int, num_sources: int, dim: int):
+        super().__init__()
+        self.groups = band_groups(widths)
+        self.num_channels, self.num_sources = num_channels, num_sources
+        self.norm = BandNorm(len(widths), dim)
+        self.hidden1 = BandLinear(len(widths), dim, 4 * dim)
+        self.hidden2 = BandLinear(len(widths), 4 * dim, 4 * dim)
+        self.outputs = nn.ModuleList(
+            BandLinear(g.num_bands, 4 * dim, 4 * num_sources * num_channels * g.width)
+            for g in self.groups
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (batch, frame, band, feature) -> mask (batch, source, channel, frame, bin)."""
+        hidden = self.hidden2(self.hidden1(self.norm(features))).tanh()
+        masks = []
+        for group, output in zip(self.groups, self.outputs, strict=True):
+            parts = _precise(nn.functional.glu(output(hidden[:, :, group.bands])))
+            axes = (2, self.num_sources, self.num_channels, group.width)
+            parts = parts.unflatten(3, axes).permute(0, 4, 5, 1, 2, 6, 3)
+            masks.append(torch.view_as_complex(parts.flatten(4, 5).contiguous()))
+        return torch.cat(masks, dim=-1)
+
+    def select_sources(self, sources: Sequence[int]) -> BandMask:
+        """A new decoder with these outputs only, in this order."""
+        dim = self.norm.weight.shape[1]
+        widths = [g.width for g in self.groups for _ in range(g.num_bands)]
+        chosen = BandMask(widths, self.num_channels, len(sources), dim)
+        chosen = chosen.to(self.norm.weight)
+        state = self.state_dict()
+        for i, group in enumerate(self.groups):
+            axes = (2, 2, self.num_sources, self.num_channels, group.width)
+            for name in (f"outputs.{i}.weight", f"outputs.{i}.bias"):
+                rows = state[name].unflatten(-1, axes)
+                state[name] = rows[..., list(sources), :, :].flatten(-5)
+        chosen.load_state_dict(state)
+        return chosen
+
+
+def _precise(x: Tensor) -> Tensor:
+    """Half precision as float32; float32 and float64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,172 @@
+"""BS-Locoformer: band split, TF-Locoformer blocks, band-wise complex masks (paper section 4.2)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mixit_mss.models.bands import BANDS_44100_2048, BandMask, BandSplit, mel_bands
+from mixit_mss.models.locoformer import LocoformerBlock
+from mixit_mss.models.stft import STFT
+
+SIZES = {
+    "small": {"num_blocks": 4, "dim": 96, "ffn_dim": 128, "num_heads": 4, "num_groups": 4},
+    "medium": {"num_blocks": 6, "dim": 128, "ffn_dim": 192, "num_heads": 8, "num_groups": 8},
+    "large": {"num_blocks": 9, "dim": 192, "ffn_dim": 256, "num_heads": 8, "num_groups": 8},
+}
+"""All that the paper's three sizes differ in (section 4.2)."""
+
+SCALE_FLOOR = 1e-8
+"""Smallest RMS that a channel's spectrum is divided by, so that silence stays silence."""
+
+
+class BSLocoformer(nn.Module):
+    """Separate a mixture into ``num_sources`` estimates by complex masks on its spectrum.
+
+    Every channel's spectrum is divided by its RMS over frames and bins before the encoder; masks
+    are applied to the unscaled spectrum, which scales the estimates back.
+
+    Args:
+        num_sources: outputs N.
+        num_blocks: TF-Locoformer blocks B.
+        dim: features D per band.
+        ffn_dim: hidden features C of the convolutional feed-forward parts.
+        num_heads: attention heads H.
+        num_groups: normalisation groups G.
+        kernel_size: convolution taps K.
+        dropout: probability of dropping a feature of a residual branch while training.
+        sample_rate: in Hz.
+        num_channels: audio channels M.
+        n_fft: STFT window in samples.
+        hop: STFT step in samples.
+        bands: bins per band, lowest first; or a number of bands, spaced on the mel scale; or None
+            for the paper's 62 bands.
+        stems: names of the outputs, in order, once they have any.
+    """
+
+    def __init__(
+        self,
+        num_sources: int,
+        *,
+        num_blocks: int,
+        dim: int,
+        ffn_dim: int,
+        num_heads: int,
+        num_groups: int,
+        kernel_size: int = 8,
+        dropout: float = 0.0,
+        sample_rate: int = 44100,
+        num_channels: int = 2,
+        n_fft: int = 2048,
+        hop: int = 512,
+        bands: Sequence[int] | int | None = None,
+        stems: Sequence[str] | None = None,
+    ):
+        super().__init__()
+        if stems is not None and len(stems) != num_sources:
+            raise ValueError(f"{len(stems)} stems are named, but num_sources is {num_sources}")
+        if bands is None:
+            bands = BANDS_44100_2048
+        elif isinstance(bands, int):
+            bands = mel_bands(bands, n_fft, sample_rate)
+        if sum(bands) != n_fft // 2 + 1 or min(bands) < 1:
+            raise ValueError(
+                f"bands hold {sum(bands)} bins, but n_fft {n_fft} gives {n_fft // 2 + 1}: choose "
+                "widths of at least 1 that add up to it"
+            )
+        self.config = {
+            "num_sources": num_sources,
+            "num_blocks": num_blocks,
+            "dim": dim,
+            "ffn_dim": ffn_dim,
+            "num_heads": num_heads,
+            "num_groups": num_groups,
+            "kernel_size": kernel_size,
+            "dropout": dropout,
+            "sample_rate": sample_rate,
+            "num_channels": num_channels,
+            "n_fft": n_fft,
+            "hop": hop,
+            "bands": list(bands),
+            "stems": None if stems is None else list(stems),
+        }
+        self.num_sources, self.num_channels = num_sources, num_channels
+        self.sample_rate = sample_rate
+        self.stems = None if stems is None else tuple(stems)
+        self.stft = STFT(n_fft, hop)
+        self.encoder = BandSplit(bands, num_channels, dim)
+        self.separator = nn.Sequential(
+            *(
+                LocoformerBlock(dim, ffn_dim, num_heads, num_groups, kernel_size, dropout)
+                for _ in range(num_blocks)
+            )
+        )
+        self.decoder = BandMask(bands, num_channels, num_sources, dim)
+
+    @classmethod
+    def from_size(cls, size: str, num_sources: int = 12, **changes) -> BSLocoformer:
+        """The paper's ``"small"``, ``"medium"`` or ``"large"`` network, with any ``changes``."""
+        if size not in SIZES:
+            raise ValueError(f"no size {size!r}; choose one of {', '.join(SIZES)}")
+        return cls(num_sources, **{**SIZES[size], **changes})
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Separate a batch.
+
+        Args:
+            mixture: (batch, channel, sample), floating point, at :attr:`sample_rate`; any length
+                from one sample up.
+
+        Returns:
+            Estimates (batch, source, channel, sample), as long as the mixture, float32 (float64
+            for a float64 network).
+
+        Raises:
+            ValueError: for other axes, an empty or integer tensor, or (in evaluation mode, where
+                the check does not stall a device) samples that are NaN or infinite.
+        """
+        self._check(mixture)
+        precise = torch.promote_types(mixture.dtype, torch.float32)
+        with torch.autocast(mixture.device.type, enabled=False):
+            spectrum = self.stft(mixture.to(precise))
+            power = torch.view_as_real(spectrum).square().sum(-1).mean((-2, -1), keepdim=True)
+            # the published network takes this mean before it drops the last frame
+            spectrum = spectrum[:, :, : self.stft.layout(mixture.shape[-1])[1]]
+            scaled = spectrum / power.sqrt().clamp_min(SCALE_FLOOR)
+        mask = self.decoder(self.separator(self.encoder(scaled)))
+        with torch.autocast(mixture.device.type, enabled=False):
+            return self.stft.inverse(mask * spectrum[:, None], mixture.shape[-1])
+
+    def select_sources(self, sources: Sequence[int]) -> BSLocoformer:
+        """A new network with these outputs only, in this order (paper section 4.3, channel choice).
+
+        The outputs equal the chosen outputs of this network.
+
+        Raises:
+            ValueError: if an index is out of range, or no output is chosen.
+        """
+        sources = list(sources)
+        if not sources or not all(0 <= source < self.num_sources for source in sources):
+            raise ValueError(f"choose outputs between 0 and {self.num_sources - 1}, got {sources}")
+        stems = None if self.stems is None else [self.stems[source] for source in sources]
+        chosen = BSLocoformer(**{**self.config, "num_sources": len(sources), "stems": stems})
+        chosen.encoder = copy.deepcopy(self.encoder)
+        chosen.separator = copy.deepcopy(self.separator)
+        chosen.decoder = self.decoder.select_sources(sources)
+        return chosen.train(self.training)
+
+    def _check(self, mixture: Tensor) -> None:
+        if mixture.ndim != 3 or mixture.shape[1] != self.num_channels:
+            raise ValueError(
+                f"expected a mixture (batch, {self.num_channels} channels, sample), got shape "
+                f"{tuple(mixture.shape)}"
+            )
+        if mixture.numel() == 0:
+            raise ValueError(f"the mixture is empty: its shape is {tuple(mixture.shape)}")
+        if not mixture.is_floating_point():
+            raise ValueError(f"expected floating-point samples, got {mixture.dtype}")
+        if not self.training and not torch.isfinite(mixture).all():
+            raise ValueError("the mixture holds NaN or infinite samples: repair or skip it")
