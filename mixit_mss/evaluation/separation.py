@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.progress import Progress
 from torch import Tensor
@@ -26,8 +27,10 @@ from mixit_mss import files
 from mixit_mss.data import audio
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.overlap_add import Model, device_of, separate_stream
-from mixit_mss.evaluation.songs import Song
-from mixit_mss.evaluation.streaming import StreamWriter, read_sum, resample_stream
+from mixit_mss.evaluation.songs import Song, read_blocks
+from mixit_mss.models.hub import CONFIG, WEIGHTS, load_model
+
+SUBTYPES = {"wav": "FLOAT", "flac": "PCM_24"}  # float never clips; FLAC knows integers only
 
 
 @dataclass(frozen=True)
@@ -78,17 +81,17 @@ def separate_files(
     out: str | Path,
     options: Options | None = None,
     device: str = "auto",
-    load: Callable[[Path], Model] | None = None,
+    load: Callable[[str], Model] = load_model,
 ) -> list[Outcome]:
     """Separate songs into ``out/<song>/<stem>.<format>``; one bad song does not stop the rest.
 
     Args:
         songs: from :func:`~mixit_mss.evaluation.songs.find_songs` or ``manifest_songs``.
-        model_folder: a model folder; loaded only if some song is not done yet.
+        model_folder: a model folder, or ``hf:user/name``; opened only if a song is not done yet.
         out: folder of the results.
         options: see :class:`Options`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        load: makes the network of a folder; :func:`mixit_mss.models.hub.load_model` if None.
+        load: opens a model folder.
 
     Returns:
         One outcome per song, in order.
@@ -96,7 +99,7 @@ def separate_files(
     Raises:
         UserError: the model, the device or a stem's name is wrong; nothing was written.
     """
-    options, out, model_folder = options or Options(), Path(out), Path(model_folder)
+    options, out, model_folder = options or Options(), Path(out), str(model_folder)
     _remove_leftovers(out)
     model, outcomes = None, []
     with Progress(disable=not sys.stderr.isatty(), transient=True) as progress:
@@ -123,37 +126,48 @@ def separate_song(
 ) -> None:
     """Write one song's stems into ``folder``, streaming; ``advance`` hears of samples written."""
     info = audio.probe(song.parts[0])
+    _check_rates(song, info.sample_rate, model.sample_rate)
     names = output_names(model, options)
     chunk, hop = (
         round(seconds * model.sample_rate)
         for seconds in (options.chunk_seconds, options.hop_seconds)
     )
-    read = 0
+    read = written = 0
 
-    def counted() -> Iterator[Tensor]:
+    def counted() -> Iterator[np.ndarray]:
         nonlocal read
-        for block in read_sum(song.parts):
+        for block in read_blocks(song):
             read += block.shape[-1]
             yield block
 
-    mixture = resample_stream(counted(), info.sample_rate, model.sample_rate)
+    mixture = audio.resample_blocks(counted(), info.sample_rate, model.sample_rate)
     network = for_channels(model, info.channels)
-    estimates = separate_stream(network, mixture, chunk, hop, options.batch_size)
-    picked = (block[list(names.values())].flatten(0, 1) for block in estimates)
+    estimates = separate_stream(
+        network, map(torch.from_numpy, mixture), chunk, hop, options.batch_size
+    )
+    picked = (block[list(names.values())].numpy() for block in estimates)
     with contextlib.ExitStack() as stack:
-        writers = []
-        for name in names:
-            path = folder / f"{name}.{options.audio_format}"
-            writers.append(StreamWriter(path, info.sample_rate, info.channels))
-            stack.callback(writers[-1].close)
-        # resampling there and back may end a few samples late, never early
-        for block in resample_stream(picked, model.sample_rate, info.sample_rate):
-            block = block[..., : read - writers[0].written]
-            for writer, estimate in zip(writers, block.unflatten(0, (len(names), -1)), strict=True):
+        subtype = SUBTYPES[options.audio_format]
+        writers = [
+            stack.enter_context(
+                audio.open_writer(
+                    folder / f"{name}.{options.audio_format}",
+                    info.sample_rate,
+                    info.channels,
+                    subtype,
+                )
+            )
+            for name in names
+        ]
+        for block in audio.resample_blocks(picked, model.sample_rate, info.sample_rate):
+            # resampling there and back may end a few samples late, never early
+            block = block[..., : read - written]
+            written += block.shape[-1]
+            for writer, estimate in zip(writers, block, strict=True):
                 writer.write(estimate)
             advance(block.shape[-1])
     if read == 0:
-        raise UserError(f"{song.parts[0]} holds no audio; leave it out or replace it")
+        raise UserError(f"'{song.parts[0]}' holds no audio; leave it out or replace it")
 
 
 def for_channels(model: Model, channels: int) -> Model:
@@ -207,14 +221,10 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _load(
-    folder: Path, device: str, options: Options, load: Callable[[Path], Model] | None
-) -> Model:
-    if load is None:
-        from mixit_mss.models.hub import load_model as load
+def _load(folder: str, device: str, options: Options, load: Callable[[str], Model]) -> Model:
     where = pick_device(device)
     model = load(folder)
-    output_names(model, options)
+    output_names(model, options)  # a wrong name is an error before any work
     return model.to(where) if isinstance(model, torch.nn.Module) else model
 
 
@@ -237,8 +247,18 @@ def _attempt(
     return Outcome(song.name, "separated")
 
 
-def _stamp(song: Song, model_folder: Path, options: Options) -> dict:
-    return files.fingerprint(asdict(options), [model_folder, *song.parts])
+def _check_rates(song: Song, song_rate: int, model_rate: int) -> None:
+    try:
+        for rates in ((song_rate, model_rate), (model_rate, song_rate)):
+            audio.resample(np.zeros((1, 1), dtype=np.float32), *rates)
+    except ValueError as error:
+        raise UserError(f"'{song.parts[0]}': {error}") from error
+
+
+def _stamp(song: Song, model_folder: str, options: Options) -> dict:
+    # not the folder itself: estimates may lie in it
+    model = [Path(model_folder) / name for name in (CONFIG, WEIGHTS)]
+    return files.fingerprint(asdict(options), [*model, *song.parts])
 
 
 def _remove_leftovers(out: Path) -> None:

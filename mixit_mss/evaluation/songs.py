@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from mixit_mss.data import audio
 from mixit_mss.data.manifest import Manifest
@@ -50,6 +53,19 @@ def manifest_songs(manifest: Manifest, split: str) -> list[Song]:
     if not songs:
         raise UserError(f"the manifest has no song in split '{split}'; choose another --split")
     return songs
+
+
+def read_blocks(song: Song) -> Iterator[np.ndarray]:
+    """The mixture in blocks (channel, sample), float32, in bounded memory."""
+    streams = [audio.stream(path) for path in song.parts]
+    try:
+        for parts in zip(*streams, strict=True):
+            yield np.sum(parts, axis=0, dtype=np.float32)
+    except ValueError as error:
+        raise UserError(
+            f"the stems of {song.name} in {song.parts[0].parent} differ in length or channels, so "
+            "they do not add up to a mixture; mend them, or add the mixture"
+        ) from error
 
 
 def _audio_files(folder: Path) -> list[Path]:

@@ -6,12 +6,15 @@ product instead of ``g`` small layers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from mixit_mss.models.channels import keep_outputs
 
 BANDS_44100_2048 = (2,) * 24 + (4,) * 12 + (12,) * 8 + (24,) * 8 + (48,) * 8 + (128, 129)
 """The 62 band widths, in bins, of BS-RoFormer at 44.1 kHz and 1025 bins (arXiv 2309.02612)."""
@@ -45,13 +48,13 @@ def mel_bands(num_bands: int, n_fft: int, sample_rate: int) -> tuple[int, ...]:
     num_bins = n_fft // 2 + 1
     if not 0 < num_bands <= num_bins:
         raise ValueError(f"num_bands must be between 1 and {num_bins} bins, got {num_bands}")
-    top = torch.tensor(sample_rate / 2 / 700).log1p().item()
-    steps = torch.linspace(0, top, num_bands + 1, dtype=torch.float64)
-    edges = (steps.expm1() * 700 / (sample_rate / n_fft)).round().long().tolist()
+    top = math.log1p(sample_rate / 2 / 700)
+    hertz = [700 * math.expm1(top * band / num_bands) for band in range(num_bands + 1)]
+    edges = [round(frequency * n_fft / sample_rate) for frequency in hertz]
     edges[0], edges[-1] = 0, num_bins
     for i in range(1, num_bands):  # at least one bin here, and one for each band above
         edges[i] = min(max(edges[i], edges[i - 1] + 1), num_bins - (num_bands - i))
-    return tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+    return tuple(b - a for a, b in pairwise(edges))
 
 
 class BandLinear(nn.Module):
@@ -161,14 +164,12 @@ class BandMask(nn.Module):
         """A new decoder with these outputs only, in this order."""
         dim = self.norm.weight.shape[1]
         widths = [g.width for g in self.groups for _ in range(g.num_bands)]
-        chosen = BandMask(widths, self.num_channels, len(sources), dim)
-        chosen = chosen.to(self.norm.weight)
+        chosen = BandMask(widths, self.num_channels, len(sources), dim).to(self.norm.weight)
+        sizes = {"num_sources": self.num_sources, "num_channels": self.num_channels}
         state = self.state_dict()
         for i, group in enumerate(self.groups):
-            axes = (2, 2, self.num_sources, self.num_channels, group.width)
             for name in (f"outputs.{i}.weight", f"outputs.{i}.bias"):
-                rows = state[name].unflatten(-1, axes)
-                state[name] = rows[..., list(sources), :, :].flatten(-5)
+                state[name] = keep_outputs(state[name], sources, width=group.width, **sizes)
         chosen.load_state_dict(state)
         return chosen
 

@@ -135,15 +135,18 @@ class BSLocoformer(nn.Module):
             power = torch.view_as_real(spectrum).square().sum(-1).mean((-2, -1), keepdim=True)
             # the published network takes this mean before it drops the last frame
             spectrum = spectrum[:, :, : self.stft.layout(mixture.shape[-1])[1]]
-            scaled = spectrum / power.sqrt().clamp_min(SCALE_FLOOR)
+            scaled = spectrum / power.clamp_min(SCALE_FLOOR**2).sqrt()
         mask = self.decoder(self.separator(self.encoder(scaled)))
         with torch.autocast(mixture.device.type, enabled=False):
             return self.stft.inverse(mask * spectrum[:, None], mixture.shape[-1])
 
-    def select_sources(self, sources: Sequence[int]) -> BSLocoformer:
+    def select_sources(
+        self, sources: Sequence[int], stems: Sequence[str] | None = None
+    ) -> BSLocoformer:
         """A new network with these outputs only, in this order (paper section 4.3, channel choice).
 
-        The outputs equal the chosen outputs of this network.
+        The outputs equal the chosen outputs of this network.  They are named by ``stems``, or keep
+        the names that they have.
 
         Raises:
             ValueError: if an index is out of range, or no output is chosen.
@@ -151,7 +154,8 @@ class BSLocoformer(nn.Module):
         sources = list(sources)
         if not sources or not all(0 <= source < self.num_sources for source in sources):
             raise ValueError(f"choose outputs between 0 and {self.num_sources - 1}, got {sources}")
-        stems = None if self.stems is None else [self.stems[source] for source in sources]
+        if stems is None and self.stems is not None:
+            stems = [self.stems[source] for source in sources]
         chosen = BSLocoformer(**{**self.config, "num_sources": len(sources), "stems": stems})
         chosen.encoder = copy.deepcopy(self.encoder)
         chosen.separator = copy.deepcopy(self.separator)

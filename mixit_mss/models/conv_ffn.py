@@ -65,24 +65,28 @@ class _ConvSwiGLU(torch.autograd.Function):
     def backward(ctx, grad):
         x, pre, conv_weight, deconv_weight = ctx.saved_tensors
         axis, taps = ctx.axis, conv_weight.shape[2]
+        trained = ctx.needs_input_grad[1]  # False where the separator is frozen
         grad = grad.contiguous()
         value, gate = pre.chunk(2, dim=-1)
         sigmoid = gate.sigmoid()
         silu = gate * sigmoid
         grad_hidden = _conv(grad, deconv_weight, None, axis, full=True)
-        # the adjoint of a valid convolution pads, so `hidden` meets `grad` as x meets grad_pre
-        grad_deconv = _weight_gradient(grad, silu * value, taps, axis)
+        grad_conv = grad_conv_bias = grad_deconv = grad_deconv_bias = grad_x = None
+        if trained:
+            # the adjoint of a valid convolution pads, so `hidden` meets `grad` as x meets grad_pre
+            grad_deconv = _weight_gradient(grad, silu * value, taps, axis)
+            grad_deconv_bias = grad.sum((0, 1, 2))
         grad_pre = torch.empty_like(pre)
         torch.mul(grad_hidden, silu, out=grad_pre[..., : silu.shape[-1]])
         # d silu = sigmoid + silu * (1 - sigmoid)
         slope = torch.addcmul(sigmoid, silu, 1 - sigmoid)
         torch.mul(grad_hidden.mul_(value), slope, out=grad_pre[..., silu.shape[-1] :])
-        grad_conv = _weight_gradient(x, grad_pre, taps, axis)
-        grad_x = None
+        if trained:
+            grad_conv = _weight_gradient(x, grad_pre, taps, axis)
+            grad_conv_bias = grad_pre.sum((0, 1, 2))
         if ctx.needs_input_grad[0]:
             grad_x = _conv(grad_pre, conv_weight.transpose(0, 1).flip(2), None, axis, full=False)
-        biases = grad_pre.sum((0, 1, 2)), grad.sum((0, 1, 2))
-        return grad_x, grad_conv, biases[0], grad_deconv, biases[1], None
+        return grad_x, grad_conv, grad_conv_bias, grad_deconv, grad_deconv_bias, None
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, axis: int, *, full: bool) -> Tensor:
@@ -110,9 +114,9 @@ def _weight_gradient(x: Tensor, grad: Tensor, taps: int, axis: int) -> Tensor:
         )
         return weight.flatten(2)
     # oneDNN is slow at this one for channels-last data: unfold a few thousand rows at a time
-    batch, frames, bands, features = x.shape
+    batch, features = x.shape[0], x.shape[3]
     x = functional.pad(x, (0, 0, padding[1], padding[1], padding[0], padding[0]))
-    _, padded_frames, padded_bands, _ = x.shape
+    padded_frames, padded_bands = x.shape[1:3]
     step = features * (padded_bands if axis == FRAME else 1)
     strides = (padded_frames * padded_bands * features, padded_bands * features, features, step, 1)
     windows = x.as_strided((*grad.shape[:3], taps, features), strides)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ class STFT(nn.Module):
         padded = max(length, self.n_fft)
         frames = padded // self.hop
         last = padded - 1 - (frames - 1) * self.hop  # last sample, seen from the last frame
-        skirt = torch.cos(torch.tensor(torch.pi * last / self.n_fft)).square().item()
+        skirt = math.cos(math.pi * last / self.n_fft) ** 2
         if 2 * last < self.n_fft and skirt >= self.min_window:
             return padded, frames
         padded += -padded % self.hop

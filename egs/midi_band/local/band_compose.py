@@ -1,0 +1,188 @@
+"""A song by rule: a pure function of (seed, kind, number) and the length.
+
+Nothing here reads a file or makes a sound.  Every choice comes from numpy generators made from
+``(seed, kind, number, stream)``, so a song does not depend on any other song.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from band_drums import play_drums
+from band_instruments import CAST, OTHERS, STEMS, Instrument
+from band_plan import Plan, Section, draw_plan
+from band_players import play_bass, play_chords, play_lead, second_voice
+from band_score import Note, Track, express, humanise, pick, pick_weighted, swing_tick
+
+KINDS = ("unlabelled", "train", "valid", "test")
+PLAN_STREAM, ARRANGEMENT_STREAM, SOUND_STREAM, COUNT_STREAM, FIRST_STEM_STREAM = range(5)
+# A song is composed this much longer than asked for, so that silence before it may be dropped.
+SPARE_SECONDS = 0.5
+# Every stem plays for at least this share of its song, rests between notes not counted.
+LEAST_SHARE = 0.6
+# How many of n stems rest in a section: drawn between the two, never all of them.
+RESTING = {"intro": (1, 3), "verse": (0, 1), "chorus": (0, 0), "break": (1, 3), "outro": (0, 2)}
+TITLE_FIRST = (
+    "Amber", "Borrowed", "Broken", "Copper", "Crooked", "Distant", "Early", "Empty", "Fallen", "Golden",
+    "Half", "Hidden", "Late", "Little", "Lost", "Midnight", "Northern", "Open", "Paper", "Quiet",
+    "Restless", "Salt", "Second", "Silver", "Slow", "Summer", "Velvet", "Wandering", "Winter", "Yellow",
+)  # fmt: skip
+TITLE_SECOND = (
+    "Arcade", "Avenue", "Bridge", "Carousel", "Compass", "Corridor", "Ferry", "Fountain", "Garden", "Harbour",
+    "Horizon", "Island", "Lantern", "Letters", "Lighthouse", "Market", "Meadow", "Mirror", "Orchard", "Parade",
+    "Postcard", "Railway", "River", "Signal", "Skyline", "Staircase", "Station", "Tide", "Weather", "Window",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Song:
+    """A composed song.
+
+    ``playing`` tells for every stem in which of the plan's sections it plays; ``levels`` are wanted
+    stem levels in dB against each other, ``loudness`` that of the mixture in dB of full scale;
+    ``room`` is the reverb's (size, damping, level), each 0..1.
+    """
+
+    kind: str
+    number: int
+    title: str
+    seconds: float
+    plan: Plan
+    playing: dict[str, tuple[bool, ...]]
+    tracks: tuple[Track, ...]
+    levels: dict[str, float]
+    loudness: float
+    room: tuple[float, float, float]
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Stems that play, in the corpus's order."""
+        return tuple(self.playing)
+
+
+def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
+    """Compose song ``number`` of a ``kind`` (one of ``KINDS``), at least ``seconds`` long.
+
+    Unlabelled songs have one to four stems, every count in any four consecutive numbers starting
+    at a multiple of four; songs of the labelled kinds have them all.
+    """
+    if kind not in KINDS or seed < 0 or number < 0 or not seconds > 0:
+        raise ValueError(f"no song {number} of kind {kind!r}, seed {seed}, {seconds} seconds")
+
+    def stream(index: int, number: int = number) -> np.random.Generator:
+        return np.random.default_rng([seed, KINDS.index(kind), number, index])
+
+    plan = draw_plan(stream(PLAN_STREAM), seconds + SPARE_SECONDS)
+    rng = stream(ARRANGEMENT_STREAM)
+    stems = STEMS
+    if kind == "unlabelled":
+        # Songs 4n to 4n+3 share a shuffled deck of the counts 1 to 4.
+        deck = stream(COUNT_STREAM, number // len(STEMS)).permutation(len(STEMS))
+        count = 1 + int(deck[number % len(STEMS)])
+        chosen = rng.permutation(len(STEMS))[:count].tolist()
+        stems = tuple(stem for index, stem in enumerate(STEMS) if index in chosen)
+    playing = draw_arrangement(rng, plan.sections, stems)
+    tracks = []
+    for index, stem in enumerate(STEMS):
+        if stem in stems:
+            tracks += _play_stem(stream(FIRST_STEM_STREAM + index), stem, plan, playing[stem])
+    rng = stream(SOUND_STREAM)
+    return Song(
+        kind=kind,
+        number=number,
+        title=f"{pick(rng, TITLE_FIRST)} {pick(rng, TITLE_SECOND)}",
+        seconds=seconds,
+        plan=plan,
+        playing=playing,
+        tracks=tuple(tracks),
+        levels={stem: _draw_level(rng, stem) for stem in stems},
+        loudness=round(-17 + 1.5 * float(np.clip(rng.standard_normal(), -2, 2)), 2),
+        room=(
+            round(0.1 + 0.7 * rng.random(), 3),
+            round(0.6 * rng.random(), 3),
+            round(0.2 + 0.6 * rng.random(), 3),
+        ),
+    )
+
+
+def draw_arrangement(
+    rng: np.random.Generator, sections: Sequence[Section], stems: Sequence[str]
+) -> dict[str, tuple[bool, ...]]:
+    """Who plays in which section: instruments enter and leave, nobody is away for long.
+
+    Every section has at least one stem, and every stem plays for ``LEAST_SHARE`` of the song.
+    """
+    playing = {stem: [True] * len(sections) for stem in stems}
+    for index, section in enumerate(sections):
+        least, most = RESTING[section.name]
+        count = min(int(rng.integers(least, most + 1)), len(stems) - 1)
+        for place in rng.permutation(len(stems))[:count].tolist():
+            playing[stems[place]][index] = False
+    lengths = [section.end - section.start for section in sections]
+    for stem in stems:
+        for index in rng.permutation(len(sections)).tolist():
+            share = sum(np.multiply(lengths, playing[stem])) / sum(lengths)
+            if share >= LEAST_SHARE:
+                break
+            playing[stem][index] = True
+    return {stem: tuple(plays) for stem, plays in playing.items()}
+
+
+def _draw_level(rng: np.random.Generator, stem: str) -> float:
+    """Level of a stem in dB, before the song's common gain: lead and drums in front."""
+    usual = {"vocals": 0.0, "drums": 0.5, "bass": -1.0, "other": -1.0}[stem]
+    return round(usual + 1.6 * float(np.clip(rng.standard_normal(), -2, 2)), 2)
+
+
+def _play_stem(
+    rng: np.random.Generator, stem: str, plan: Plan, playing: Sequence[bool]
+) -> list[Track]:
+    """All tracks of one stem: `other` has one to three players, the rest one (voices perhaps two)."""
+    instrument = pick_weighted(rng, CAST[stem])
+    player = pick(rng, instrument)
+    if stem == "drums":
+        return [_track(rng, stem, player, play_drums(rng, plan, playing), plan)]
+    if stem == "bass":
+        return [_track(rng, stem, player, play_bass(rng, plan, playing, player), plan)]
+    if stem == "vocals":
+        line = play_lead(rng, plan, playing, player)
+        voices = [line]
+        if rng.random() < 0.25:
+            voices.append(second_voice(line, plan, player))
+        return [_track(rng, stem, player, voice, plan) for voice in voices if voice]
+    layers = pick_weighted(rng, ((0.4, 1), (0.4, 2), (0.2, 3)))
+    players = [player]
+    while len(players) < layers:
+        extra = pick(rng, pick_weighted(rng, OTHERS))
+        if extra.family not in [before.family for before in players]:
+            players.append(extra)
+    return [
+        _track(rng, stem, player, play_chords(rng, plan, playing, player), plan)
+        for player in players
+    ]
+
+
+def _track(
+    rng: np.random.Generator, stem: str, instrument: Instrument, notes: Sequence[Note], plan: Plan
+) -> Track:
+    """Play the notes by hand and set the instrument's place, echo and loudness."""
+    ratio, period = plan.swing, plan.style.period
+    swung = [note._replace(start=swing_tick(note.start, period, ratio)) for note in notes]
+    spread = (0.003, 0.006, 0.010)[int(rng.integers(3))]
+    drag = {"vocals": 0.010, "drums": 0.0, "bass": 0.003, "other": 0.004}[stem]
+    drag *= float(rng.random())
+    played = humanise(rng, swung, plan.ticks_per_second, spread, drag, plan.end)
+    width = {"vocals": 9, "drums": 6, "bass": 6, "other": 30}[stem]
+    wet = {"vocals": (20, 90), "drums": (0, 50), "bass": (0, 20), "other": (10, 90)}[stem]
+    return Track(
+        stem=stem,
+        instrument=instrument,
+        notes=played,
+        controls=express(rng, played, plan.ticks_per_second) if stem == "vocals" else (),
+        volume=int(rng.integers(86, 108)),
+        pan=int(np.clip(round(64 + width * float(rng.standard_normal())), 8, 119)),
+        reverb=int(rng.integers(*wet)),
+        chorus=int(rng.integers(0, 60)) if rng.random() < 0.35 else 0,
+    )

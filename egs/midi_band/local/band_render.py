@@ -1,0 +1,210 @@
+"""From a composed song to sound: one FluidSynth process per stem, mixed and rounded to 16 bits here.
+
+A process of its own per stem makes every stem a function of its notes alone (reverb and chorus
+carry nothing over), and lets the stems be levelled by what they measure.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mido
+import numpy as np
+from band_compose import SPARE_SECONDS, Song
+from band_instruments import DRUM_CHANNEL
+from band_plan import Plan
+from band_score import TICKS_PER_QUARTER, Track
+from mixit_mss.errors import UserError
+
+SAMPLE_RATE = 44100
+FADE_SECONDS = 0.05
+HIGHEST_PEAK = 0.97
+SOUNDFONTS = (
+    "/usr/share/sounds/sf2/FluidR3_GM.sf2",
+    "/usr/share/soundfonts/FluidR3_GM.sf2",
+    "/usr/share/sounds/sf2/default-GM.sf2",
+    "/usr/share/soundfonts/default.sf2",
+    "/usr/share/sounds/sf2/TimGM6mb.sf2",
+)
+
+
+class RenderError(Exception):
+    """FluidSynth gave no usable sound for one song."""
+
+
+@dataclass(frozen=True)
+class Synthesiser:
+    """The FluidSynth program, its version, and the sound font that it plays."""
+
+    program: str
+    version: str
+    soundfont: Path
+
+
+def find_synthesiser(soundfont: str | Path | None = None) -> Synthesiser:
+    """Look up FluidSynth and a General MIDI sound font; ``soundfont`` overrides the usual places.
+
+    Raises UserError, with the way to install it, for what is missing.
+    """
+    program = shutil.which("fluidsynth")
+    if program is None:
+        raise UserError(
+            "fluidsynth is not installed: `apt-get install fluidsynth fluid-soundfont-gm` "
+            "(Debian, Ubuntu), `dnf install fluidsynth fluid-soundfont-gm` (Fedora) or "
+            "`brew install fluid-synth` (macOS)."
+        )
+    candidates = SOUNDFONTS if soundfont is None else (soundfont,)
+    found = next((Path(path) for path in candidates if Path(path).is_file()), None)
+    if found is None:
+        where = f"{soundfont} is not there" if soundfont else "none in the usual places"
+        raise UserError(
+            f"no General MIDI sound font ({where}): `apt-get install fluid-soundfont-gm`, "
+            "`dnf install fluid-soundfont-gm`, or give any General MIDI .sf2 with --soundfont."
+        )
+    with found.open("rb") as stream:
+        header = stream.read(12)
+    if header[:4] != b"RIFF" or header[8:] != b"sfbk":
+        raise UserError(f"{found} is not a sound font: give a General MIDI .sf2 with --soundfont.")
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    version = (answer.stdout + answer.stderr).strip().splitlines() or ["unknown"]
+    return Synthesiser(program, version[0], found)
+
+
+def midi_file(plan: Plan, tracks: Sequence[Track], seconds: float) -> mido.MidiFile:
+    """The tracks of one stem as a MIDI file of ``seconds``; each track has its own channel."""
+    song = mido.MidiFile(ticks_per_beat=TICKS_PER_QUARTER)
+    end = round(seconds * plan.ticks_per_second)
+    tempo = mido.MetaMessage("set_tempo", tempo=round(60e6 / plan.tempo))
+    song.tracks.append(mido.MidiTrack([tempo, mido.MetaMessage("end_of_track", time=end)]))
+    for index, track in enumerate(tracks):
+        channel = DRUM_CHANNEL if track.stem == "drums" else index
+        song.tracks.append(_midi_track(track, channel, end))
+    return song
+
+
+def _midi_track(track: Track, channel: int, end: int) -> mido.MidiTrack:
+    setting = {7: track.volume, 10: track.pan, 91: track.reverb, 93: track.chorus}
+    # (tick, order, message): at one tick, keys are let go and bent before the next is pressed.
+    events = [(0, 0, mido.Message("program_change", program=track.instrument.program))]
+    events += [
+        (0, 1, mido.Message("control_change", control=number, value=value))
+        for number, value in setting.items()
+    ]
+    for control in track.controls:
+        if control.kind == "bend":
+            message = mido.Message("pitchwheel", pitch=control.value)
+        else:
+            message = mido.Message("control_change", control=1, value=control.value)
+        events.append((control.start, 3, message))
+    for note in track.notes:
+        events.append((note.start, 4, _key("note_on", note.pitch, note.velocity)))
+        events.append((note.start + note.ticks, 2, _key("note_off", note.pitch, 0)))
+    events = sorted((event for event in events if event[0] < end), key=lambda event: event[:2])
+    messages = mido.MidiTrack()
+    now = 0
+    for tick, _, message in events:
+        messages.append(message.copy(channel=channel, time=tick - now))
+        now = tick
+    messages.append(mido.MetaMessage("end_of_track", time=end - now))
+    return messages
+
+
+def _key(kind: str, pitch: int, velocity: int) -> mido.Message:
+    return mido.Message(kind, note=pitch, velocity=velocity)
+
+
+def render_stem(song: Song, stem: str, synthesiser: Synthesiser) -> np.ndarray:
+    """Play one stem; returns float32 (channel, sample) of the song's length and SPARE_SECONDS.
+
+    Raises RenderError when FluidSynth fails twice, or plays nothing.
+    """
+    seconds = song.seconds + SPARE_SECONDS
+    tracks = [track for track in song.tracks if track.stem == stem]
+    size, damping, level = song.room
+    settings = {
+        "synth.cpu-cores": 1,
+        "synth.dynamic-sample-loading": 1,
+        "synth.sample-rate": SAMPLE_RATE,
+        "synth.gain": 0.4,
+        "synth.reverb.room-size": size,
+        "synth.reverb.damp": damping,
+        "synth.reverb.level": level,
+    }
+    with tempfile.TemporaryDirectory(prefix="midi_band_") as folder:
+        midi, raw, empty = (Path(folder) / name for name in ("stem.mid", "stem.raw", "empty.conf"))
+        midi_file(song.plan, tracks, seconds).save(midi)
+        empty.touch()  # instead of the user's own ~/.fluidsynth
+        command = [synthesiser.program, "-n", "-i", "-q", "-f", str(empty)]
+        for name, value in settings.items():
+            command += ["-o", f"{name}={value}"]
+        command += ["-T", "raw", "-O", "float", "-E", "little", "-F", str(raw)]
+        command += [str(synthesiser.soundfont), str(midi)]
+        for _ in range(2):
+            answer = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False
+            )
+            if answer.returncode == 0 and raw.exists() and raw.stat().st_size > 0:
+                break
+        else:
+            reason = (answer.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RenderError(
+                f"fluidsynth failed twice on {stem} (status {answer.returncode}: {reason})"
+            )
+        sound = np.fromfile(raw, dtype="<f4")
+    sound = sound[: len(sound) // 2 * 2].reshape(-1, 2).T
+    wanted = round(seconds * SAMPLE_RATE)
+    sound = np.pad(sound[:, :wanted], ((0, 0), (0, max(0, wanted - sound.shape[1]))))
+    if not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
+        raise RenderError(f"fluidsynth played silence for {stem}")
+    return sound
+
+
+def active_rms(sound: np.ndarray, window_seconds: float = 0.25) -> float:
+    """RMS of ``sound`` (channel, sample) over the windows less than 30 dB below its loud ones."""
+    window = round(window_seconds * SAMPLE_RATE)
+    whole = sound[:, : sound.shape[1] // window * window]
+    energy = np.mean(whole.reshape(sound.shape[0], -1, window) ** 2, axis=(0, 2), dtype=np.float64)
+    active = energy >= 1e-3 * np.quantile(energy, 0.95)
+    return float(np.sqrt(energy[active].mean()))
+
+
+def mix(song: Song, sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Level the stems, begin with the first sound, end with a fade, and round to 16 bits.
+
+    ``sounds``: stem to float (channel, sample).  Returns stem to int16 (channel, sample), plus
+    ``mixture``, which is exactly their sum.  One gain holds for the whole song.
+    """
+    length = round(song.seconds * SAMPLE_RATE)
+    levelled = {
+        stem: sound * np.float32(10 ** (song.levels[stem] / 20) / active_rms(sound))
+        for stem, sound in sounds.items()
+    }
+    together = sum(levelled.values())
+    envelope = np.abs(together).max(axis=0)
+    first = int(np.argmax(envelope > 10 ** (-50 / 20) * envelope.max()))
+    first = min(first, round(SPARE_SECONDS * SAMPLE_RATE))
+    cut = {stem: sound[:, first : first + length] for stem, sound in levelled.items()}
+    together = together[:, first : first + length]
+    peak = max(float(np.abs(sound).max()) for sound in (together, *cut.values()))
+    gain = min(10 ** (song.loudness / 20) / active_rms(together), HIGHEST_PEAK / peak)
+    fade = np.ones(length, dtype=np.float32)
+    tail = min(round(FADE_SECONDS * SAMPLE_RATE), length)
+    fade[length - tail :] = np.linspace(1, 0, tail, dtype=np.float32)
+    rounded = {
+        stem: np.rint(sound * (fade * np.float32(gain * 32767))).astype(np.int16)
+        for stem, sound in cut.items()
+    }
+    total = sum(sound.astype(np.int32) for sound in rounded.values())
+    if np.abs(total).max() > 32767:
+        raise RenderError("the mixture does not fit into 16 bits")
+    return {"mixture": total.astype(np.int16), **rounded}
+
+
+def render_song(song: Song, synthesiser: Synthesiser) -> dict[str, np.ndarray]:
+    """Play a song: ``mixture`` and every stem that it has, int16 (channel, sample)."""
+    return mix(song, {stem: render_stem(song, stem, synthesiser) for stem in song.stems})

@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""Stage 0 of the recipe: compose songs by rule, play them with FluidSynth, store them as FLAC.
+
+Every audio file carries a tag that says from what it was made (seed, length, sound font, version of
+FluidSynth, this code).  A song is made if, and only if, a file with its tag is not there: so a
+killed run goes on where it was, more songs cost only the new ones, and nothing stale stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from band_compose import Song, compose_song
+from band_instruments import STEMS
+from band_render import SAMPLE_RATE, RenderError, Synthesiser, find_synthesiser, render_song
+from mixit_mss.bin.main import run
+from mixit_mss.errors import UserError
+from mixit_mss.files import (
+    atomic_folder,
+    atomic_path,
+    fingerprint,
+    is_done,
+    mark_done,
+    write_text,
+)
+
+MARK = "midi_band"
+COLUMNS = ("path", "kind", "number", "title", "style", "key", "metre", "tempo", "parts", "programs")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One song to be there at the end: which one, and where."""
+
+    kind: str
+    number: int
+    path: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The audio files of this song; the mixture is the first."""
+        if self.kind == "unlabelled":
+            return (self.path,)
+        return tuple(self.path / f"{name}.flac" for name in ("mixture", *STEMS))
+
+
+def list_orders(out: Path, counts: dict[str, int]) -> list[Order]:
+    """Songs wanted under ``out``; ``counts`` tells how many of each kind."""
+    orders = []
+    for kind, count in counts.items():
+        for number in range(count):
+            name = f"{kind}_{number:04d}"
+            unlabelled = kind == "unlabelled"
+            place = out / kind / f"{name}.flac" if unlabelled else out / "labelled" / kind / name
+            orders.append(Order(kind, number, place))
+    return orders
+
+
+def read_tag(path: Path) -> str:
+    """The tag of a FLAC file, ``""`` if it has none or cannot be read."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            return file.comment or ""
+    except (OSError, soundfile.LibsndfileError):
+        return ""
+
+
+def make_song(order: Order, seed: int, seconds: float, synthesiser: Synthesiser, tag: str) -> None:
+    """Compose, play and store one song; it appears complete or not at all."""
+    song = compose_song(seed, order.kind, order.number, seconds)
+    sounds = render_song(song, synthesiser)
+    if order.kind == "unlabelled":
+        with atomic_path(order.path) as partial:
+            _write_flac(partial, sounds["mixture"], song.title, tag)
+        return
+    with atomic_folder(order.path) as partial:
+        for name, sound in sounds.items():
+            _write_flac(partial / f"{name}.flac", sound, song.title, tag)
+
+
+def _write_flac(path: Path, sound: np.ndarray, title: str, tag: str) -> None:
+    with soundfile.SoundFile(
+        path, "w", SAMPLE_RATE, sound.shape[0], subtype="PCM_16", format="FLAC"
+    ) as file:
+        file.title, file.comment = title, tag
+        file.write(sound.T)
+
+
+def sweep(out: Path, orders: Sequence[Order]) -> None:
+    """Remove what killed runs left half-written, and songs of ours that are no longer wanted.
+
+    Files that do not carry our mark are left alone.
+    """
+    places = [
+        out / "unlabelled",
+        *(out / "labelled" / split for split in ("train", "valid", "test")),
+    ]
+    wanted = {order.path for order in orders}
+    for place in places:
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if path.name.startswith(".") and ".partial" in path.name:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            elif path not in wanted:
+                mixture = path / "mixture.flac" if path.is_dir() else path
+                if read_tag(mixture).startswith(MARK):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def song_table(songs: Sequence[tuple[Song, str]]) -> str:
+    """The songs as CSV text, one row each; ``songs`` pairs a song with its path."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for song, path in songs:
+        plan = song.plan
+        programs = "; ".join(
+            f"{track.stem}: {track.instrument.name} ({track.instrument.program})"
+            for track in song.tracks
+        )
+        row = [path, song.kind, song.number, song.title, plan.style.name, plan.key_name]
+        row += [plan.style.metre, plan.tempo, "+".join(song.stems), programs]
+        table.writerow(row)
+    return text.getvalue()
+
+
+def make_songs(
+    out: Path,
+    counts: dict[str, int],
+    seconds: float,
+    seed: int,
+    nj: int,
+    soundfont: str | None = None,
+) -> int:
+    """Make every song that is not there yet; returns how many were made.
+
+    A song that fails does not stop the others; UserError names it at the end.
+    """
+    synthesiser = find_synthesiser(soundfont)
+    code = sorted(Path(__file__).resolve().parent.glob("band_*.py"))
+    options = {"seed": seed, "seconds": seconds, "fluidsynth": synthesiser.version}
+    made_from = fingerprint(options, [synthesiser.soundfont, *code])
+    content = [made_from["options"], list(made_from["inputs"].values())]
+    tag = f"{MARK} {hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]}"
+    stamp = fingerprint({**options, "counts": counts, "tag": tag}, [])
+
+    orders = list_orders(out, counts)
+    missing = [order for order in orders if any(read_tag(file) != tag for file in order.files)]
+    if not missing and is_done(out, stamp):
+        print(f"{out}: all {len(orders)} songs are there, nothing to do")
+        return 0
+    sweep(out, orders)
+    began = time.monotonic()
+    failed = _make_all(missing, seed, seconds, synthesiser, tag, nj)
+    if failed:
+        first, reason = failed[0]
+        raise UserError(
+            f"{len(failed)} of {len(missing)} songs could not be made, the first is {first.path} "
+            f"({reason}); the others are there, run the same command again to try these."
+        )
+    pairs = [
+        (compose_song(seed, order.kind, order.number, seconds), order.path.relative_to(out))
+        for order in orders
+    ]
+    write_text(out / "songs.csv", song_table([(song, path.as_posix()) for song, path in pairs]))
+    mark_done(out, stamp)
+    print(
+        f"{out}: {len(missing)} songs made in {time.monotonic() - began:.0f} s, "
+        f"{len(orders) - len(missing)} were there"
+    )
+    return len(missing)
+
+
+def _make_all(
+    orders: Sequence[Order], seed: int, seconds: float, synthesiser: Synthesiser, tag: str, nj: int
+) -> list[tuple[Order, RenderError]]:
+    """Make songs ``nj`` at a time.  Threads suffice: the work is in the FluidSynth processes."""
+    from rich.console import Console
+    from rich.progress import track
+
+    failed = []
+    console = Console(stderr=True)
+    with ThreadPoolExecutor(nj) as pool:
+        jobs = {
+            pool.submit(make_song, order, seed, seconds, synthesiser, tag): order
+            for order in orders
+        }
+        try:
+            for job in track(
+                as_completed(jobs), "songs", len(jobs), console=console,
+                disable=not console.is_terminal,
+            ):  # fmt: skip
+                try:
+                    job.result()
+                except RenderError as error:
+                    failed.append((jobs[job], error))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return sorted(failed, key=lambda failure: str(failure[0].path))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of stage 0."""
+    parser = argparse.ArgumentParser(
+        prog="make_songs.py",
+        description="Compose songs by rule and let a General MIDI band play them through FluidSynth. "
+        "Unlabelled songs are stored as mixtures (OUT/unlabelled/*.flac), labelled songs with their "
+        "stems (OUT/labelled/{train,valid,test}/SONG/{mixture,vocals,drums,bass,other}.flac); "
+        "OUT/songs.csv lists key, tempo and instruments. A song depends on the seed and its number "
+        "only. Songs that are there already are not made again.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=Path("downloads"), help="folder to fill")
+    parser.add_argument("--unlabelled", type=int, default=200, help="songs without stems")
+    parser.add_argument("--train", type=int, default=6, help="songs with stems, for training")
+    parser.add_argument("--valid", type=int, default=3, help="songs with stems, for validation")
+    parser.add_argument("--test", type=int, default=8, help="songs with stems, for scoring")
+    parser.add_argument("--seconds", type=float, default=22.0, help="length of every song")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other songs")
+    parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="songs made at a time")
+    parser.add_argument(
+        "--soundfont", help="General MIDI .sf2 file (default: FluidR3_GM, else what is installed)"
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run stage 0; raises UserError."""
+    options = build_parser().parse_args(argv)
+    counts = {kind: getattr(options, kind) for kind in ("unlabelled", "train", "valid", "test")}
+    for name, least in {**dict.fromkeys(counts, 0), "seed": 0, "nj": 1}.items():
+        if getattr(options, name) < least:
+            raise UserError(f"--{name} is {getattr(options, name)}: give {least} or more.")
+    if not 2 <= options.seconds <= 600:
+        raise UserError(f"--seconds is {options.seconds:g}: give 2 to 600.")
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out} is a file: give a folder.")
+    make_songs(options.out, counts, options.seconds, options.seed, options.nj, options.soundfont)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, "make_songs.py"))

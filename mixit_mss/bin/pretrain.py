@@ -1,0 +1,38 @@
+"""Stage 3: mixture-invariant training on unlabelled songs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mixit_mss.bin.main import run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``mixit-mss pretrain``."""
+    parser = argparse.ArgumentParser(
+        prog="mixit-mss pretrain",
+        description="Train a network on sums of unlabelled songs: its outputs must add up to each "
+        "of the songs again (MixIT, paper section 3). A killed run goes on when the same command "
+        "is given again; a finished one does nothing.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, help="YAML of the training (PretrainConfig)")
+    parser.add_argument("--model", required=True, help="YAML of the network")
+    parser.add_argument("--manifest", required=True, help="such as manifests/unlabelled")
+    parser.add_argument("--out", required=True, help="experiment folder to write")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
+    parser.add_argument("--ngpu", type=int, default=1, help="devices to use where there are GPUs")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, train, save the model folder."""
+    args = build_parser().parse_args(argv)
+    from mixit_mss.training.runs import pretrain
+
+    pretrain(args.config, args.model, args.manifest, args.out, seed=args.seed, ngpu=args.ngpu)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, "pretrain"))

@@ -1,0 +1,67 @@
+"""Stage 4: keep the outputs that the stems vote for."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from mixit_mss.bin.main import run
+from mixit_mss.errors import UserError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``mixit-mss select-channels``."""
+    parser = argparse.ArgumentParser(
+        prog="mixit-mss select-channels",
+        description="Let the validation songs' stems vote for the outputs of a network that was "
+        "pre-trained without labels, one vote per chunk, and write a network with the winners only "
+        "(paper section 4.3). Writes the votes beside it as votes.csv.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, help="model folder of the pre-trained network")
+    parser.add_argument("--manifest", required=True, help="such as manifests/labelled")
+    parser.add_argument("--stems", required=True, help="names separated by commas, in order")
+    parser.add_argument("--out", required=True, help="model folder to write")
+    parser.add_argument("--split", default="valid", help="which songs vote")
+    parser.add_argument("--chunk-seconds", type=float, default=6.0, help="length of a chunk")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, vote, save."""
+    args = build_parser().parse_args(argv)
+    from mixit_mss.data.manifest import manifest_paths, read_manifest
+    from mixit_mss.evaluation.experiments import current_commit, write_experiment
+    from mixit_mss.evaluation.selection import VOTES, describe, select, vote, write_votes
+    from mixit_mss.files import fingerprint, is_done, mark_done
+    from mixit_mss.models.hub import load_model, read_card, save_model
+
+    stems = [name.strip() for name in args.stems.split(",")]
+    if not all(stems) or len(set(stems)) < len(stems):
+        raise UserError(f"--stems {args.stems!r}: give different names, separated by commas")
+    card = read_card(args.model)
+    inputs = [Path(args.model) / "model.safetensors", *manifest_paths(args.manifest)]
+    identity = fingerprint({"stems": stems, "chunk_seconds": args.chunk_seconds}, inputs)
+    if is_done(args.out, identity):
+        print(f"{args.out}: nothing changed, nothing to do")
+        return
+    model = load_model(args.model)
+    votes = vote(
+        model, read_manifest(args.manifest).select(split=args.split), stems, args.chunk_seconds
+    )
+    selected, choice = select(model, votes, stems)
+    print(describe(votes, stems, choice))
+    command = shlex.join(["mixit-mss", "select-channels", *(argv or sys.argv[1:])])
+    origin = {"steps": card.get("steps"), "seed": card.get("seed"), "commit": current_commit()}
+    origin |= {"command": command}
+    save_model(selected, args.out, {**origin, "training_data": card.get("training_data")})
+    write_votes(Path(args.out) / VOTES, votes, stems, choice)
+    parameters = sum(parameter.numel() for parameter in selected.parameters())
+    write_experiment(args.out, parameters=parameters, config=card.get("config"), **origin)
+    mark_done(args.out, identity)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, "select-channels"))

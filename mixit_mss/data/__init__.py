@@ -1,0 +1,1 @@
+"""From songs on disk to training examples: reading, segmenting, listing, mixing."""

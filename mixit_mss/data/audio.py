@@ -1,0 +1,307 @@
+"""The only door to audio files: probe, read a range, stream, write, resample.
+
+libsndfile (``soundfile``) reads wav, flac, ogg, opus, aiff and mp3; ffmpeg reads the rest.  Every
+waveform is float32, full scale 1, with axes (channel, sample).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from mixit_mss.data.ffmpeg_pipe import FfmpegDecoder
+from mixit_mss.data.resampling import resample, resample_blocks
+from mixit_mss.errors import UserError
+from mixit_mss.files import atomic_path
+
+BLOCK_FRAMES = 1 << 18
+# What libsndfile says of a FLAC file that was written to a pipe, whose header has no length.
+UNKNOWN_FRAMES = 1 << 62
+# A two-frame error in an MP3's own count is common (encoders that count their header frame).
+MP3_SLACK = 2 * 1152
+MP3_DAMAGE = re.compile(
+    r"dequantization failed|too large for available bit count|big_values too|overread"
+)
+
+
+
+class AudioError(UserError):
+    """A file that cannot be read as audio, or not completely."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header says: ``frames`` are samples per channel, ``sample_rate`` is in Hz."""
+
+    path: str
+    frames: int
+    sample_rate: int
+    channels: int
+
+
+def probe(path: str | Path) -> AudioInfo:
+    """Length, rate and channels of a file, from its header alone where libsndfile reads it.
+
+    Other files are decoded once and counted, because their headers round the length.
+
+    Raises:
+        AudioError: the file is missing, empty or not audio.
+    """
+    with _open(path) as file:
+        if _is_ffmpeg(file):
+            frames = sum(len(block) for block in file.blocks(BLOCK_FRAMES))
+        else:
+            frames = file.frames
+        return AudioInfo(str(path), frames, file.samplerate, file.channels)
+
+
+def read(path: str | Path, start: int = 0, frames: int | None = None) -> tuple[np.ndarray, int]:
+    """A range of a file: (channel, sample) float32, and the sample rate in Hz.
+
+    Args:
+        path: the file.
+        start: first sample.
+        frames: samples per channel; None reads to the end.
+
+    Raises:
+        AudioError: the file cannot be read, or ends before ``start + frames``.
+    """
+    with _open(path, start, None if frames is None else start + frames) as file:
+        if _is_ffmpeg(file):
+            nothing = np.zeros((0, file.channels), np.float32)
+            samples = np.concatenate([nothing, *file.blocks(BLOCK_FRAMES)])
+        else:
+            try:
+                # libsndfile cannot seek beyond the end; the check of the length then speaks.
+                file.seek(min(start, file.frames))
+                samples = file.read(-1 if frames is None else frames, "float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise _unreadable(path, error.error_string) from error
+        if frames is not None and len(samples) < frames:
+            raise AudioError(
+                f"'{path}' ends before sample {start + frames}; "
+                "it is cut short, or was changed after it was listed"
+            )
+        return np.ascontiguousarray(samples.T), file.samplerate
+
+
+class AudioStream:
+    """What :func:`stream` returns: iterate over it once; it closes itself at the end, or ``with``.
+
+    Attributes:
+        sample_rate: Hz.
+        channels: number of channels.
+        warnings: lines in which the decoder reported damage so far.  A song with broken frames
+            often decodes without an exception, and only these lines tell.
+    """
+
+    def __init__(self, path: str | Path, block_frames: int):
+        self._path, self._block_frames = path, block_frames
+        self.warnings: list[str] = []
+        with _stderr_lines(str(path).lower().endswith(".mp3")):
+            self._file = _open(path)
+        self.sample_rate, self.channels = self._file.samplerate, self._file.channels
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        with self._file:
+            decode = self._by_ffmpeg if _is_ffmpeg(self._file) else self._by_soundfile
+            for block in decode():
+                yield np.ascontiguousarray(block.T)
+
+    def _by_soundfile(self) -> Iterator[np.ndarray]:
+        file, count, is_mp3 = self._file, 0, self._file.format == "MP3"
+        while count < file.frames:
+            try:
+                with _stderr_lines(is_mp3) as lines:
+                    block = file.read(self._block_frames, "float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise _unreadable(self._path, error.error_string) from error
+            self.warnings += filter(MP3_DAMAGE.search, lines)
+            if not len(block):
+                break
+            count += len(block)
+            yield block
+        if count < file.frames - (MP3_SLACK if is_mp3 else 0):
+            raise AudioError(
+                f"'{self._path}' is cut short: it ends after {count} of {file.frames} samples"
+            )
+
+    def _by_ffmpeg(self) -> Iterator[np.ndarray]:
+        yield from self._file.blocks(self._block_frames)
+        lines = self._file.messages()
+        if str(self._path).lower().endswith(".mp3"):
+            # ffmpeg calls harmless tags at the end of an MP3 an error too
+            lines = filter(MP3_DAMAGE.search, lines)
+        self.warnings += lines
+
+    def __enter__(self) -> AudioStream:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+
+def stream(path: str | Path, block_frames: int = BLOCK_FRAMES) -> AudioStream:
+    """Blocks of a whole file, (channel, sample) float32, one after another in bounded memory.
+
+    Raises:
+        AudioError: the file cannot be read (at once), or ends before the length in its header
+            (while iterating).
+    """
+    return AudioStream(path, block_frames)
+
+
+def decode_warnings(path: str | Path) -> list[str]:
+    """Decode a whole file and return the lines in which the decoder reported damage."""
+    with stream(path) as blocks:
+        for _ in blocks:
+            pass
+    return blocks.warnings
+
+
+def to_channels(waveform: np.ndarray, num_channels: int) -> np.ndarray:
+    """Give (channel, sample) another number of channels: mono is copied, any to mono is the mean.
+
+    Raises:
+        ValueError: any other change, for which there is no one right rule.
+    """
+    have = waveform.shape[0]
+    if have == num_channels:
+        return waveform
+    if have == 1:
+        return np.repeat(waveform, num_channels, axis=0)
+    if num_channels == 1:
+        return waveform.mean(axis=0, keepdims=True, dtype=waveform.dtype)
+    raise ValueError(f"no rule to make {num_channels} channels of a waveform {waveform.shape}")
+
+
+@contextlib.contextmanager
+def open_writer(
+    path: str | Path, sample_rate: int, channels: int, subtype: str = "PCM_16"
+) -> Iterator[soundfile.SoundFile]:
+    """A ``soundfile.SoundFile`` to write (sample, channel) blocks to; ``path`` appears at the end.
+
+    The format follows the suffix; samples beyond full scale are clipped.
+
+    Raises:
+        UserError: the file cannot be written (no space, no permission, a suffix without a format).
+    """
+    try:
+        with atomic_path(path) as partial:
+            try:
+                file = soundfile.SoundFile(partial, "w", sample_rate, channels, subtype)
+            except (soundfile.LibsndfileError, ValueError, TypeError) as error:
+                raise UserError(f"'{path}' cannot be written ({error})") from error
+            with file:
+                yield _Writer(file, path)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise UserError(f"'{path}' cannot be written ({error}); is the disk full?") from error
+
+
+def write(
+    path: str | Path, waveform: np.ndarray, sample_rate: int, subtype: str = "PCM_16"
+) -> None:
+    """Write (channel, sample) audio atomically, in the format of the suffix; see `open_writer`."""
+    with open_writer(path, sample_rate, waveform.shape[0], subtype) as file:
+        file.write(waveform)
+
+
+class _Writer:
+    """Takes (channel, sample) blocks, and tells failures to write from any other error."""
+
+    def __init__(self, file: soundfile.SoundFile, path: str | Path):
+        self._file, self._path = file, path
+
+    def write(self, waveform: np.ndarray) -> None:
+        try:
+            self._file.write(np.ascontiguousarray(waveform.T))
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            # soundfile states a short write as an assertion
+            raise UserError(f"'{self._path}' cannot be written; is the disk full?") from error
+
+
+def _open(
+    path: str | Path, start: int = 0, stop: int | None = None
+) -> soundfile.SoundFile | FfmpegDecoder:
+    """libsndfile's file, or ffmpeg's stream of the samples from ``start`` to ``stop``."""
+    reason = ""
+    if not os.fspath(path).lower().endswith(".mp3") or _mp3_states_length(path):
+        try:
+            file = soundfile.SoundFile(path)
+            if file.frames < UNKNOWN_FRAMES:
+                return file
+            file.close()
+        except (soundfile.LibsndfileError, TypeError) as error:
+            reason = str(error)
+    if not os.path.isfile(path):
+        raise AudioError(f"'{path}' does not exist or is not a file")
+    if os.path.getsize(path) == 0:
+        raise AudioError(f"'{path}' is empty")
+    try:
+        return FfmpegDecoder(path, start, stop)
+    except OSError as error:
+        raise _unreadable(path, str(error) or reason) from error
+
+
+def _is_ffmpeg(file: soundfile.SoundFile | FfmpegDecoder) -> bool:
+    return isinstance(file, FfmpegDecoder)
+
+
+def _unreadable(path: str | Path, reason: str) -> AudioError:
+    return AudioError(f"'{path}' cannot be decoded as audio ({reason.strip().rstrip('.')})")
+
+
+def _mp3_states_length(path: str | Path) -> bool:
+    """Whether an MP3 begins with a Xing, Info or VBRI header.
+
+    Without one libsndfile guesses the length from the first frame's bit rate and stops there, even
+    if that is the middle of the song.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(10)
+            if head[:3] == b"ID3" and len(head) == 10:
+                a, b, c, d = struct.unpack("4B", head[6:])
+                file.seek(10 + (a << 21 | b << 14 | c << 7 | d))
+            else:
+                file.seek(0)
+            first = file.read(4096)
+    except OSError:
+        return False
+    return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+@contextlib.contextmanager
+def _stderr_lines(active: bool) -> Iterator[list[str]]:
+    """A list that holds, after the block, the lines written to file descriptor 2 meanwhile.
+
+    libmpg123, inside libsndfile, tells of broken frames nowhere else.  The redirection holds for
+    the whole process, so it lasts for one call of libsndfile at a time.
+    """
+    lines: list[str] = []
+    if not active:
+        yield lines
+        return
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as capture:
+            os.dup2(capture.fileno(), 2)
+            try:
+                yield lines
+            finally:
+                os.dup2(saved, 2)
+                capture.seek(0)
+                lines += capture.read().decode("utf-8", "replace").splitlines()
+    finally:
+        os.close(saved)

@@ -1,0 +1,114 @@
+"""Gains and sums of training examples: pure functions, randomness from a generator passed in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# -60 dB of full scale: a crop below it counts as silent, has no level to normalise, and is not
+# amplified.
+SILENT_POWER = 1e-6
+# Level of a normalised stem.  Any constant would do, since the network normalises its input; this
+# one (-20 dB) keeps sums near full scale.
+NORMAL_LEVEL = 0.1
+
+
+def power(waveform: np.ndarray) -> float:
+    """Mean square over channels and samples; full scale is 1."""
+    flat = waveform.reshape(-1)
+    return float(np.dot(flat, flat)) / max(1, flat.size)
+
+
+def is_silent(waveform: np.ndarray) -> bool:
+    """Whether the power lies below -60 dB of full scale."""
+    return power(waveform) < SILENT_POWER
+
+
+def random_start(num_frames: int, crop_frames: int, generator: np.random.Generator) -> int:
+    """A uniform start in samples, such that the crop lies inside ``num_frames`` samples."""
+    return int(generator.integers(num_frames - crop_frames + 1))
+
+
+def random_crop(
+    waveform: np.ndarray, crop_frames: int, generator: np.random.Generator
+) -> np.ndarray:
+    """A uniform window of ``crop_frames`` samples of (..., sample)."""
+    start = random_start(waveform.shape[-1], crop_frames, generator)
+    return waveform[..., start : start + crop_frames]
+
+
+def balance_mixtures(
+    mixtures: np.ndarray, generator: np.random.Generator, gain_db: tuple[float, float] = (-5, 5)
+) -> np.ndarray:
+    """Give every mixture but the last a random power relative to the last one's.
+
+    The paper does not say how loud the two mixtures of a MoM are; the authors' code scales the
+    first so that its power is U(-5, 5) dB above the second's.
+
+    Args:
+        mixtures: (mixture, channel, sample).
+        generator: source of the gains.
+        gain_db: range of the uniform gains, dB.
+
+    Returns:
+        The scaled mixtures; silent ones, and all if the last is silent, keep their level.
+    """
+    scaled = mixtures.copy()
+    target = power(mixtures[-1])
+    for mixture in scaled[:-1]:
+        gain = 10 ** (generator.uniform(*gain_db) / 10)
+        if min(target, power(mixture)) >= SILENT_POWER:
+            mixture *= np.sqrt(gain * target / power(mixture))
+    return scaled
+
+
+def mixture_of_mixtures(mixtures: np.ndarray) -> np.ndarray:
+    """Sum (mixture, channel, sample) to the MoM (channel, sample); paper, section 3."""
+    return mixtures.sum(axis=0)
+
+
+def normalise(stem: np.ndarray, level: str = "rms") -> np.ndarray:
+    """Scale (channel, sample) to a fixed level; a silent stem keeps its own.
+
+    Args:
+        stem: the waveform.
+        level: "rms" (paper, section 4.3) or "mean_abs", the mean absolute value (authors' code).
+    """
+    if is_silent(stem):
+        return stem
+    measured = np.sqrt(power(stem)) if level == "rms" else np.abs(stem).mean()
+    return stem * np.float32(NORMAL_LEVEL / measured)
+
+
+def dynamic_mixing(
+    stems: np.ndarray,
+    generator: np.random.Generator,
+    level: str = "rms",
+    gain_db: tuple[float, float] = (-10, 10),
+    drop_probability: float = 0.05,
+) -> np.ndarray:
+    """References of a training mixture from one segment of each stem; their sum is the mixture.
+
+    Each stem is normalised, scaled by a uniform gain in dB, and dropped (set to zero) with
+    ``drop_probability`` (paper, section 4.3).  As in the authors' code the drops are drawn again
+    until a stem that can be heard stays.
+
+    Args:
+        stems: (source, channel, sample), from any songs.
+        generator: source of gains and drops.
+        level: see :func:`normalise`.
+        gain_db: range of the uniform gains, dB.
+        drop_probability: below 1, or no stem could ever stay.
+
+    Returns:
+        (source, channel, sample) float32.
+    """
+    gains = 10 ** (generator.uniform(*gain_db, size=len(stems)) / 20)
+    audible = np.array([not is_silent(stem) for stem in stems])
+    kept = generator.random(len(stems)) >= drop_probability
+    while audible.any() and not (kept & audible).any():
+        kept = generator.random(len(stems)) >= drop_probability
+    references = [
+        normalise(stem, level) * np.float32(gain * keep)
+        for stem, gain, keep in zip(stems, gains, kept, strict=True)
+    ]
+    return np.stack(references)

@@ -1,0 +1,1 @@
+"""Separating songs, choosing output channels, and scoring estimates against references."""

@@ -1,0 +1,242 @@
+"""Scores of whole songs: estimates, or an oracle, against references, into one table.
+
+The table has a row per song and stem.  A stem whose reference is silent has no SDR: its scores are
+NaN, and it takes no part in those of the others.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.progress import track
+
+from mixit_mss.data import audio
+from mixit_mss.data.manifest import Manifest
+from mixit_mss.errors import UserError
+from mixit_mss.evaluation.bsseval import BSSEVAL_COLUMNS, bsseval
+from mixit_mss.evaluation.metrics import SongScores
+from mixit_mss.evaluation.oracles import ideal_ratio_mask, mixture_as_estimate
+from mixit_mss.evaluation.songs import AUDIO_SUFFIXES, manifest_songs
+from mixit_mss.files import write_text
+
+SCORES_FILE = "scores.csv"
+COLUMNS = ("song", "stem", "usdr", "usdr_per_channel", "csdr")
+ORACLES = ("mixture", "irm")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One song to score.
+
+    Attributes:
+        song: its name.
+        references: stem -> file.
+        estimates: stem -> file; None for an oracle.
+        oracle: ``mixture`` (as the estimate of every stem), ``irm`` (ideal ratio mask), or None.
+        mixture: the files whose sum is the mixture, which oracles need.
+        full_bsseval: also museval's SDR, ISR, SIR and SAR.
+    """
+
+    song: str
+    references: dict[str, Path]
+    estimates: dict[str, Path] | None = None
+    oracle: str | None = None
+    mixture: tuple[Path, ...] = ()
+    full_bsseval: bool = False
+
+
+def manifest_tasks(
+    manifest: Manifest,
+    split: str,
+    estimates: str | Path | None = None,
+    oracle: str | None = None,
+    full_bsseval: bool = False,
+) -> list[Task]:
+    """Every song of a split, against ``estimates/<song>/<stem>.*`` or against an oracle.
+
+    Raises:
+        UserError: an estimate is missing, or the split is empty.
+    """
+    tracks = manifest.select(split=split).tracks
+    tasks = []
+    for song in manifest_songs(manifest, split):
+        rows = tracks[(tracks.song.astype(str) == song.name) & (tracks.stem != "mixture")]
+        references = dict(zip(rows.stem, map(Path, rows.path), strict=True))
+        found = None if estimates is None else _find(Path(estimates) / song.name, references)
+        tasks.append(Task(song.name, references, found, oracle, song.parts, full_bsseval))
+    return tasks
+
+
+def folder_task(references: str | Path, estimates: str | Path, full_bsseval: bool = False) -> Task:
+    """One song: the stems in a folder (all audio but ``mixture``), and the estimates in another."""
+    folder = Path(references)
+    files = {
+        path.stem: path
+        for path in sorted(folder.glob("*"))
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.stem != "mixture"
+    }
+    if not files:
+        raise UserError(f"--references {folder} holds no stem; give a folder with <stem>.wav files")
+    name = folder.absolute().name
+    return Task(name, files, _find(Path(estimates), files), full_bsseval=full_bsseval)
+
+
+def score_song(task: Task) -> pd.DataFrame:
+    """Scores of one song: a row per stem.
+
+    Raises:
+        UserError: a file cannot be read, or an estimate has another length, rate or channel count
+            than its reference.
+    """
+    info = audio.probe(next(iter(task.references.values())))
+    scores = SongScores(info.sample_rate)
+    for path in (*task.references.values(), *(task.estimates or {}).values()):
+        _check_alike(path, info)
+    try:
+        for estimates, references in _blocks(task):
+            scores.add(estimates, references)
+        columns = dict(
+            zip(COLUMNS[2:], (scores.usdr(), scores.usdr_per_channel(), scores.csdr()), strict=True)
+        )
+    except ValueError as error:
+        raise UserError(f"{task.song}: {error}; separate this song again") from error
+    if task.full_bsseval:
+        columns |= bsseval(*_whole(task), info.sample_rate)
+    return pd.DataFrame({"song": task.song, "stem": list(task.references), **columns})
+
+
+def score_songs(tasks: list[Task], nj: int = 1) -> pd.DataFrame:
+    """Scores of all songs, in order of their names; ``nj`` songs at a time, in processes.
+
+    Raises:
+        UserError: naming every song that could not be scored, after the others were.
+    """
+    scored, failed = {}, []
+    bar = {"total": len(tasks), "disable": not sys.stderr.isatty(), "description": "scoring"}
+    for task, outcome in track(_outcomes(tasks, nj), **bar):
+        try:
+            scored[task.song] = outcome.result()
+        except UserError as error:
+            failed.append(str(error))
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(tasks)} songs cannot be scored: {'; '.join(sorted(failed))}"
+        )
+    return pd.concat([scored[song] for song in sorted(scored)], ignore_index=True)
+
+
+def write_scores(path: str | Path, scores: pd.DataFrame) -> None:
+    """Write the table as CSV, atomically; a missing score is an empty cell."""
+    write_text(path, scores.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """Read a table of :func:`write_scores`."""
+    try:
+        scores = pd.read_csv(path, dtype={"song": str, "stem": str}, keep_default_na=False,
+                             na_values={name: "" for name in COLUMNS[2:]})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run mixit-mss score for it") from error
+    missing = [column for column in COLUMNS if column not in scores.columns]
+    if missing or not len(scores):
+        what = f"lacks the column {missing[0]}" if missing else "holds no song"
+        raise UserError(f"{path} {what}; run mixit-mss score for it again")
+    return scores
+
+
+def summarise(scores: pd.DataFrame, metric: str) -> pd.Series:
+    """One number per stem, and their mean as ``average``.
+
+    uSDR is averaged over songs (MDX 2021); of cSDR and the other scores that are medians over
+    windows, the median over songs is taken (SiSEC 2018).  Songs without a value are left out.
+    """
+    by_stem = scores.groupby("stem", sort=False)[metric]
+    summary = by_stem.mean() if metric.startswith("usdr") else by_stem.median()
+    return pd.concat([summary, pd.Series({"average": summary.mean(skipna=False)})])
+
+
+def summary_text(scores: pd.DataFrame) -> str:
+    """What a command prints: a line per stem and one for the average, and what has no score."""
+    metrics = [name for name in (*COLUMNS[2:], *BSSEVAL_COLUMNS) if name in scores]
+    table = pd.DataFrame({metric: summarise(scores, metric) for metric in metrics})
+    lines = [table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")]
+    without = scores[scores[["usdr", "csdr"]].isna().any(axis=1)]
+    if len(without):
+        names = ", ".join(f"{row.song} ({row.stem})" for row in without.itertuples())
+        lines.append(f"{len(without)} without a score, because of silence: {names}")
+    return "\n".join(lines)
+
+
+def _outcomes(tasks: list[Task], nj: int) -> Iterator[tuple[Task, Future]]:
+    if nj == 1:
+        for task in tasks:
+            yield task, _here(task)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(nj, len(tasks)), mp_context=spawn) as pool:
+        waiting = {pool.submit(score_song, task): task for task in tasks}
+        for future in as_completed(waiting):
+            yield waiting[future], future
+
+
+def _here(task: Task) -> Future:
+    future: Future = Future()
+    try:
+        future.set_result(score_song(task))
+    except UserError as error:
+        future.set_exception(error)
+    return future
+
+
+def _find(folder: Path, references: dict[str, Path]) -> dict[str, Path]:
+    found = {}
+    for stem in references:
+        same = [path for path in sorted(folder.glob("*")) if path.stem == stem]
+        same = [path for path in same if path.suffix.lower() in AUDIO_SUFFIXES]
+        if not same:
+            raise UserError(f"{folder} holds no estimate of '{stem}'; separate this song again")
+        found[stem] = same[0]
+    return found
+
+
+def _check_alike(path: Path, first: audio.AudioInfo) -> None:
+    info = audio.probe(path)
+    for quantity in ("frames", "sample_rate", "channels"):
+        ours, theirs = getattr(info, quantity), getattr(first, quantity)
+        if ours != theirs:
+            what = quantity.replace("_", " ")
+            raise UserError(
+                f"'{path}' has {ours} {what}, but '{first.path}' has {theirs}; "
+                "estimates and references must be alike"
+            )
+
+
+def _blocks(task: Task) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Estimates and references, (stem, channel, sample) each, in blocks of equal length."""
+    if task.oracle is not None:
+        yield _whole(task)
+        return
+    files = [*task.estimates.values(), *task.references.values()]
+    for blocks in zip(*map(audio.stream, files), strict=True):
+        yield np.stack(blocks[: len(files) // 2]), np.stack(blocks[len(files) // 2 :])
+
+
+def _whole(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    references = _read(task.references.values())
+    if task.oracle is None:
+        return _read(task.estimates.values()), references
+    mixture = _read(task.mixture).sum(axis=0)
+    if task.oracle == "mixture":
+        return mixture_as_estimate(mixture, len(references)), references
+    return ideal_ratio_mask(mixture, references), references
+
+
+def _read(paths) -> np.ndarray:
+    return np.stack([audio.read(path)[0] for path in paths])

@@ -1,0 +1,213 @@
+"""Mixture invariant training: which output belongs to which mixture, and the loss of that choice.
+
+Both solvers see only inner products of outputs and mixtures (`gram_matrix`), in float64.  With
+the assignment known, the loss is Eq. 4 of the remixed waveforms, so its value and its gradient owe
+nothing to the solver's arithmetic, and the backward pass holds no more than the remixed mixtures.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from mixit_mss.losses.gram import gram_matrix
+from mixit_mss.losses.snr import at_least_float32, clamped_ratio, thresholded_snr
+
+# 2^20 assignments: two mixtures with 20 outputs, three with 12, four with 10; some 10 MB each.
+MAX_ASSIGNMENTS = 2**20
+
+# Eigenvalues of the outputs' correlation matrix, relative to the largest, that count as zero:
+# outputs that differ from a sum of the others by less than -100 dB. Rounding the waveforms to
+# float32 leaves about 1e-14.
+RANK_CUTOFF = 1e-10
+
+
+def mixit_loss(
+    estimates: Tensor,
+    mixtures: Tensor,
+    solver: str = "least_squares",
+    *,
+    threshold: float = 1e-3,
+    joint_channels: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """MixIT loss (paper, Eq. 2): the best remix of the outputs against each mixture.
+
+    Args:
+        estimates: the network's outputs for the mixtures' sum, (batch, source, channel, sample).
+        mixtures: the mixtures that were summed, (batch, mixture, channel, sample).
+        solver: ``"least_squares"`` is Eq. 3, the paper's choice; ``"exact"`` finds the minimum of
+            Eq. 2 over all assignments (at most `MAX_ASSIGNMENTS`).
+        threshold: tau of Eq. 4.
+        joint_channels: Eq. 4 over all channels at once, or the mean of the channels' losses.
+
+    Returns:
+        The loss (batch,) in dB, summed over mixtures as in Eq. 2, and the binary matrix A
+        (batch, mixture, source).  Each output belongs to one mixture; where it makes no
+        difference, as for a silent output, to the first.
+
+    Raises:
+        ValueError: axes that do not fit, NaN or infinite samples, an unknown solver, or too many
+            assignments for the exact one.
+    """
+    _check_inputs(estimates, mixtures, solver)
+    estimates, mixtures = at_least_float32(estimates), at_least_float32(mixtures)
+    gram = _channel_gram(estimates, mixtures)
+    num_mixtures = mixtures.shape[1]
+    if solver == "exact":
+        owner = exact_owner(gram if not joint_channels else _joint(gram), num_mixtures, threshold)
+    else:
+        owner = least_squares_owner(_joint(gram)[:, 0], num_mixtures)
+    remixed = _remix(estimates, owner, num_mixtures)
+    loss = thresholded_snr(remixed, mixtures, threshold=threshold, joint_channels=joint_channels)
+    assignment = torch.nn.functional.one_hot(owner, num_mixtures).mT.to(estimates.dtype)
+    return loss.sum(-1), assignment
+
+
+def least_squares_owner(gram: Tensor, num_mixtures: int) -> Tensor:
+    """Projection of the real-valued least-squares mixing matrix on binary ones (paper, Eq. 3).
+
+    ``argmin |x - A s|^2`` is ``A = (x s^T) (s s^T)^+``.  Every output is first scaled to unit
+    energy, which scales a column of A and so leaves the place of its largest entry; the
+    pseudo-inverse then drops silent and linearly dependent outputs whatever their levels.
+
+    Args:
+        gram: (batch, row, row) inner products in float64, sources first and then mixtures.
+        num_mixtures: how many of the rows are mixtures.
+
+    Returns:
+        For each source the index of its mixture, (batch, source).
+    """
+    sources, mixtures = gram[:, :-num_mixtures, :-num_mixtures], gram[:, -num_mixtures:]
+    energy = sources.diagonal(dim1=-2, dim2=-1)
+    scale = torch.where(energy > 0, energy.clamp(min=torch.finfo(energy.dtype).tiny).rsqrt(), 0.0)
+    correlation = sources * scale[:, :, None] * scale[:, None, :]
+    values, vectors = torch.linalg.eigh(correlation)
+    kept = values > RANK_CUTOFF * values[:, -1:]
+    inverse = torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
+    cross = mixtures[:, :, :-num_mixtures] * scale[:, None, :]
+    weights = (cross @ vectors * inverse[:, None, :]) @ vectors.mT
+    return weights.argmax(dim=1)
+
+
+def exact_owner(gram: Tensor, num_mixtures: int, threshold: float) -> Tensor:
+    """The assignment with the least loss (paper, Eq. 2), by residual energies of all subsets.
+
+    A sum of logarithms is least where the product of their arguments is, so none is taken.
+
+    Args:
+        gram: (batch, channel, row, row) inner products in float64, sources first and then
+            mixtures; one channel where the loss is joint over channels.
+        num_mixtures: how many of the rows are mixtures.
+        threshold: tau of Eq. 4.
+
+    Returns:
+        For each source the index of its mixture, (batch, source).
+
+    Raises:
+        ValueError: more than `MAX_ASSIGNMENTS` assignments.
+    """
+    num_sources = gram.shape[-1] - num_mixtures
+    if num_mixtures**num_sources > MAX_ASSIGNMENTS:
+        raise ValueError(
+            f"the exact solver tries at most {MAX_ASSIGNMENTS} assignments, but {num_mixtures} "
+            f"mixtures and {num_sources} sources have {num_mixtures}^{num_sources}; use "
+            'solver="least_squares"'
+        )
+    mixtures = gram[..., num_sources:, :]
+    energy = mixtures[..., num_sources:].diagonal(dim1=-2, dim2=-1)
+    sources, cross = gram[..., :num_sources, :num_sources], mixtures[..., :num_sources]
+    residual = _subset_residuals(sources, cross, energy)
+    ratio = clamped_ratio(residual, energy[..., None], threshold)
+
+    product = ratio.new_ones(())
+    for mixture, subset in enumerate(_assignments(num_sources, num_mixtures, gram.device)):
+        product = product * ratio[:, :, mixture].index_select(-1, subset)
+    best = product.prod(dim=1).argmin(dim=-1)
+    place_values = num_mixtures ** torch.arange(num_sources, device=gram.device)
+    return (best[:, None] // place_values) % num_mixtures
+
+
+def _subset_residuals(sources: Tensor, cross: Tensor, energy: Tensor) -> Tensor:
+    """Energy of mixture minus the sum of a subset of the sources, for every subset.
+
+    Source n joins the 2^n subsets of its predecessors: with p the sum of such a subset,
+    ``|x - p - s|^2 = |x - p|^2 + |s|^2 + 2 <p, s> - 2 <x, s>``.
+
+    Args:
+        sources: Gram matrix (batch, channel, source, source).
+        cross: inner products (batch, channel, mixture, source).
+        energy: of the mixtures, (batch, channel, mixture).
+
+    Returns:
+        (batch, channel, mixture, subset); bit n of a subset's index says that it has source n.
+    """
+    table = energy[..., None]
+    for n in range(sources.shape[-1]):
+        subsets = _bits(n, sources.device).to(sources.dtype)
+        with_subset = (sources[..., :n, n] @ subsets.T).unsqueeze(-2)
+        own = sources[..., n, n, None, None]
+        joined = table + own + 2 * (with_subset - cross[..., n, None])
+        table = torch.cat([table, joined], dim=-1)
+    return table.clamp(min=0)
+
+
+def _bits(count: int, device: torch.device) -> Tensor:
+    """Binary digits of 0 to 2^count - 1, the least first: (subset, digit)."""
+    numbers = torch.arange(2**count, device=device)[:, None]
+    return (numbers >> torch.arange(count, device=device)) & 1
+
+
+@lru_cache(maxsize=4)
+def _assignments(num_sources: int, num_mixtures: int, device: torch.device) -> Tensor:
+    """The subset that each mixture owns in every assignment, (mixture, assignment).
+
+    An assignment's index, written in base `num_mixtures`, has the owner of source n as digit n.
+    """
+    mixtures = torch.arange(num_mixtures, device=device)[:, None]
+    subsets = torch.zeros(num_mixtures, 1, dtype=torch.long, device=device)
+    for n in range(num_sources):
+        subsets = torch.cat([subsets + 2**n * (mixtures == d) for d in range(num_mixtures)], dim=1)
+    return subsets
+
+
+def _remix(estimates: Tensor, owner: Tensor, num_mixtures: int) -> Tensor:
+    """A s: for each mixture the sum of the sources that it owns, (batch, mixture, channel, sample).
+
+    By additions, not by a matrix product, which autocast and TF32 would round.
+    """
+    batch, _, channels, samples = estimates.shape
+    place = owner + num_mixtures * torch.arange(batch, device=owner.device)[:, None]
+    remixed = estimates.new_zeros(batch * num_mixtures, channels, samples)
+    remixed = remixed.index_add_(0, place.flatten(), estimates.flatten(0, 1))
+    return remixed.unflatten(0, (batch, num_mixtures))
+
+
+def _channel_gram(estimates: Tensor, mixtures: Tensor) -> Tensor:
+    """Inner products (batch, channel, row, row), sources first and then mixtures."""
+    gram = gram_matrix([estimates.transpose(1, 2), mixtures.transpose(1, 2)])
+    if not torch.isfinite(gram).all():
+        raise ValueError(
+            f"NaN or infinity in estimates {tuple(estimates.shape)} or mixtures "
+            f"{tuple(mixtures.shape)}"
+        )
+    return gram
+
+
+def _joint(gram: Tensor) -> Tensor:
+    """Inner products over all channels together, the channel axis kept with size 1."""
+    return gram.sum(dim=1, keepdim=True)
+
+
+def _check_inputs(estimates: Tensor, mixtures: Tensor, solver: str) -> None:
+    if solver not in ("exact", "least_squares"):
+        raise ValueError(f'solver must be "exact" or "least_squares", got {solver!r}')
+    fits = estimates.ndim == mixtures.ndim == 4 and (
+        estimates.shape[0] == mixtures.shape[0] and estimates.shape[2:] == mixtures.shape[2:]
+    )
+    if not fits or 0 in estimates.shape or 0 in mixtures.shape:
+        raise ValueError(
+            "estimates must be (batch, source, channel, sample) and mixtures (batch, mixture, "
+            f"channel, sample), got {tuple(estimates.shape)} and {tuple(mixtures.shape)}"
+        )

@@ -1,0 +1,158 @@
+"""Signal-level losses: the signal-to-noise ratio, clamped from above, and what to do with silence.
+
+Both are *losses*: the negative ratio in decibels, so less is better.  Every logarithm is taken of
+an energy plus ``ENERGY_FLOOR``, so that values and gradients stay finite on silence.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Squared full scale, summed over samples: far below one quantisation step of a 16-bit recording
+# of any length, so it decides nothing unless a signal is digitally silent.
+ENERGY_FLOOR = 1e-8
+
+
+class Inactive(NamedTuple):
+    """What becomes of a stem that hardly sounds or does not sound at all.
+
+    below: dB relative to the mixture; a stem with less energy is inactive, as digital silence
+        always is.
+    threshold: energy relative to the mixture's, below which leakage is not worth anything.
+    weight: factor of an inactive stem's term.
+    """
+
+    below: float
+    threshold: float
+    weight: float
+
+
+INACTIVE = {
+    # the recipe that the authors released
+    "release": Inactive(below=-60.0, threshold=1e-3, weight=0.1),
+    # arXiv 2011.00803, which the paper cites: silence only, at full weight
+    "fuss": Inactive(below=-math.inf, threshold=1e-2, weight=1.0),
+}
+
+
+def thresholded_snr(
+    estimate: Tensor, reference: Tensor, *, threshold: float = 1e-3, joint_channels: bool = True
+) -> Tensor:
+    """Negative thresholded SNR in dB (paper, Eq. 4).
+
+    ``10 log10((|y - s|^2 + threshold |y|^2) / |y|^2)`` for estimate s and reference y.
+
+    Args:
+        estimate: (..., channel, sample).
+        reference: the same shape.
+        threshold: tau of Eq. 4; 1e-3 lets the SNR reach 30 dB and no more.
+        joint_channels: one norm over channels and samples (the paper's norms are over the whole
+            signal); False takes every channel's own ratio and the mean of these decibels.
+
+    Returns:
+        The loss, in dB, over the leading axes; at least float32.
+
+    Raises:
+        ValueError: the shapes differ or have fewer than two axes.
+    """
+    check_same_shape(estimate, reference)
+    estimate, reference = at_least_float32(estimate), at_least_float32(reference)
+    signal = energy(reference, joint_channels)
+    noise = energy(reference - estimate, joint_channels)
+    return decibels(clamped_ratio(noise, signal, threshold)).mean(-1)
+
+
+def zero_reference_snr(
+    estimate: Tensor,
+    reference: Tensor,
+    mixture: Tensor,
+    *,
+    threshold: float = 1e-3,
+    inactive: str = "release",
+    joint_channels: bool = False,
+) -> Tensor:
+    """Negative thresholded SNR that also accepts silent references (paper, Section 4.3).
+
+    An active stem gets Eq. 4.  An inactive one has no SNR; its estimate s is pushed towards silence
+    by ``weight * 10 log10(|s|^2 + threshold |x|^2)``, x the mixture (arXiv 2011.00803).  When a
+    stem is inactive, and with which threshold and weight, is a row of `INACTIVE`.
+
+    Args:
+        estimate: (..., channel, sample).
+        reference: the same shape.
+        mixture: what was separated; the same number of axes, and broadcast where its size is 1:
+            (batch, 1, channel, sample) for references of (batch, stem, channel, sample).
+        threshold: tau of Eq. 4, for active stems.
+        inactive: ``"release"`` or ``"fuss"``.
+        joint_channels: False, as in the release, decides and measures channel by channel and takes
+            the mean; True takes the norms over the whole signal.
+
+    Returns:
+        The loss, in dB, over the leading axes; at least float32.
+
+    Raises:
+        ValueError: the shapes do not fit, or `inactive` is neither.
+    """
+    check_same_shape(estimate, reference)
+    _check_mixture(mixture, reference)
+    if inactive not in INACTIVE:
+        raise ValueError(f"inactive must be one of {', '.join(INACTIVE)}, got {inactive!r}")
+    rule = INACTIVE[inactive]
+    estimate, reference = at_least_float32(estimate), at_least_float32(reference)
+    signal = energy(reference, joint_channels)
+    noise = energy(reference - estimate, joint_channels)
+    whole = energy(at_least_float32(mixture), joint_channels)
+
+    active = (signal > 0) & (signal >= 10 ** (rule.below / 10) * whole)
+    active_loss = decibels(clamped_ratio(noise, signal, threshold))
+    leakage = energy(estimate, joint_channels) + rule.threshold * whole
+    inactive_loss = rule.weight * decibels(leakage + ENERGY_FLOOR)
+    return torch.where(active, active_loss, inactive_loss).mean(-1)
+
+
+def energy(signal: Tensor, joint_channels: bool) -> Tensor:
+    """Sum of squares of a (..., channel, sample) signal: (..., channel), or (..., 1) if joint."""
+    if joint_channels:
+        return signal.square().sum((-2, -1)).unsqueeze(-1)
+    return signal.square().sum(-1)
+
+
+def clamped_ratio(noise: Tensor, signal: Tensor, threshold: float) -> Tensor:
+    """What Eq. 4 takes the logarithm of: noise energy to signal energy, at least `threshold`.
+
+    With a floor on both energies: 1, thus 0 dB, where both are silent.
+    """
+    return (noise + threshold * signal + ENERGY_FLOOR) / (signal + ENERGY_FLOOR)
+
+
+def decibels(ratio: Tensor) -> Tensor:
+    """``10 log10(ratio)``."""
+    return 10 * torch.log10(ratio)
+
+
+def at_least_float32(signal: Tensor) -> Tensor:
+    """Half-precision signals as float32; the others as they are."""
+    return signal.float() if signal.dtype in (torch.float16, torch.bfloat16) else signal
+
+
+def check_same_shape(estimate: Tensor, reference: Tensor) -> None:
+    """ValueError unless both are (..., channel, sample) of one shape."""
+    if estimate.shape != reference.shape or estimate.ndim < 2:
+        raise ValueError(
+            "estimate and reference must both be (..., channel, sample) of one shape, got "
+            f"{tuple(estimate.shape)} and {tuple(reference.shape)}"
+        )
+
+
+def _check_mixture(mixture: Tensor, reference: Tensor) -> None:
+    pairs = zip(mixture.shape, reference.shape, strict=False)
+    fits = mixture.ndim == reference.ndim and all(m in (1, r) for m, r in pairs)
+    if not fits or mixture.shape[-2:] != reference.shape[-2:]:
+        raise ValueError(
+            "mixture must have the reference's axes, of its size or (leading axes only) of size "
+            f"1, got {tuple(mixture.shape)} for {tuple(reference.shape)}"
+        )

@@ -1,0 +1,145 @@
+"""The pictures of a report, as PNG: spectrograms of a song, votes for channels, scores.
+
+Equal input gives equal files: nothing about the machine or the time is written into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy.signal import stft
+
+from mixit_mss.files import atomic_path
+
+RANGE_DB = 80.0  # below the mixture's loudest bin everything is black
+
+
+def draw_spectrograms(
+    path: str | Path,
+    mixture: np.ndarray,
+    references: Mapping[str, np.ndarray],
+    estimates: Mapping[str, np.ndarray],
+    sample_rate: int,
+    title: str,
+) -> None:
+    """Mixture on top, below it each stem's reference (left) and estimate (right).
+
+    Args:
+        path: PNG to write.
+        mixture: (channel, sample), full scale 1.
+        references: stem -> (channel, sample).
+        estimates: stem -> (channel, sample), the same stems.
+        sample_rate: Hz.
+        title: heading, such as the song's name.
+
+    All panels share one colour scale, in dB relative to the mixture's loudest bin.
+    """
+    figure = Figure(figsize=(11, 2.2 * (len(references) + 1)), layout="constrained")
+    grid = figure.add_gridspec(len(references) + 1, 2)
+    top = _levels(mixture, sample_rate)[2].max()
+    image = _spectrogram(figure.add_subplot(grid[0, :]), mixture, sample_rate, top, "mixture")
+    for row, stem in enumerate(references, start=1):
+        for column, (kind, signals) in enumerate([("", references), (", estimate", estimates)]):
+            axes = figure.add_subplot(grid[row, column])
+            _spectrogram(axes, signals[stem], sample_rate, top, stem + kind)
+    figure.colorbar(image, ax=figure.axes, label="dB below the mixture's peak", fraction=0.03)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def draw_votes(path: str | Path, votes: pd.DataFrame, chosen: Mapping[str, int]) -> None:
+    """Heat map of votes: a row per stem, a column per channel; the chosen cells are framed.
+
+    Args:
+        path: PNG to write.
+        votes: counts, index = stems, columns = channels.
+        chosen: stem -> its channel.
+    """
+    figure = Figure(figsize=(1.6 + 0.55 * votes.shape[1], 1.2 + 0.55 * votes.shape[0]))
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
+    counts = votes.to_numpy()
+    image = axes.imshow(counts, cmap="Blues", vmin=0, aspect="equal")
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if count > counts.max() / 2 else "black"
+            axes.text(column, row, int(count), ha="center", va="center", color=colour)
+    channels = [int(channel) for channel in votes.columns]
+    for row, stem in enumerate(votes.index):
+        corner = (channels.index(chosen[stem]) - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="crimson", linewidth=2.5))
+    axes.set_xticks(range(len(channels)), channels)
+    axes.set_yticks(range(len(votes.index)), votes.index)
+    axes.set_xlabel("output channel (framed: chosen)")
+    figure.colorbar(image, label="chunks", fraction=0.03)
+    _save(figure, path)
+
+
+def draw_scores(path: str | Path, summaries: Mapping[str, pd.Series], unit: str) -> None:
+    """Horizontal bars: for every experiment one bar per stem and their average.
+
+    Args:
+        path: PNG to write.
+        summaries: row title -> score per stem, then ``average``; the first row stands on top.
+        unit: label of the axis.
+    """
+    names = list(next(iter(summaries.values())).index)
+    height = 0.8 / len(names)
+    figure = Figure(figsize=(9, 0.6 + 0.17 * len(names) * len(summaries)), layout="constrained")
+    axes = figure.add_subplot()
+    rows = np.arange(len(summaries))
+    for i, name in enumerate(names):
+        values = [summary[name] for summary in summaries.values()]
+        colour = "black" if name == "average" else None
+        axes.barh(
+            rows + (i - (len(names) - 1) / 2) * height, values, height, label=name, color=colour
+        )
+    axes.set_yticks(rows, list(summaries))
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.grid(axis="x", alpha=0.4)
+    axes.set_xlabel(unit)
+    figure.legend(loc="outside upper center", ncols=len(names))
+    _save(figure, path)
+
+
+def _spectrogram(axes: Axes, signal: np.ndarray, sample_rate: int, top: float, title: str):
+    times, frequencies, levels = _levels(signal, sample_rate)
+    image = axes.pcolormesh(
+        times,
+        frequencies / 1000,
+        levels - top,
+        vmin=-RANGE_DB,
+        vmax=0,
+        cmap="magma",
+        rasterized=True,
+    )
+    axes.set_title(title, fontsize=10)
+    axes.set_yscale("symlog", linthresh=1.0)
+    axes.set_yticks([0, 0.5, 1, 2, 4, 8, 16], ["0", "0.5", "1", "2", "4", "8", "16"])
+    axes.set_ylim(0, sample_rate / 2000)
+    axes.set_ylabel("kHz")
+    return image
+
+
+def _levels(signal: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times (s), frequencies (Hz) and levels (dB, power over channels) of 46-ms frames."""
+    window = 2 ** round(np.log2(0.046 * sample_rate))
+    frequencies, times, spectrum = stft(
+        np.asarray(signal, dtype=np.float64), sample_rate, nperseg=window, noverlap=window // 2
+    )
+    power = (np.abs(spectrum) ** 2).sum(axis=0)
+    return times, frequencies, 10 * np.log10(power + 1e-12)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=110, format="png", metadata={"Software": None})

@@ -1,0 +1,237 @@
+"""``RESULTS.md``: the experiments of one recipe as tables.
+
+The text is a pure function of the experiment folders, the manifests and the installed packages; it
+holds no date and no duration, so that the same results give the same file.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mixit_mss.data.manifest import read_manifest
+from mixit_mss.errors import UserError
+from mixit_mss.evaluation.experiments import read_experiment
+from mixit_mss.evaluation.scoring import COLUMNS, SCORES_FILE
+
+NOTHING = "-"
+PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "asteroid", "numpy", "scipy", "museval")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row: what ``experiment.json`` says, and the scores of every song and stem."""
+
+    folder: Path
+    facts: dict
+    scores: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Pictures to show; any may be missing."""
+
+    spectrograms: Path | None = None
+    votes: Path | None = None
+    scores: Path | None = None
+
+
+def read_experiments(folders: list[str | Path]) -> list[Experiment]:
+    """Read experiment folders, sorted by their ``order``; they must have scored the same songs."""
+    experiments = []
+    for folder in map(Path, folders):
+        experiments.append(Experiment(folder, read_experiment(folder), _read_scores(folder)))
+    experiments.sort(key=lambda experiment: (experiment.facts["order"], str(experiment.folder)))
+    wanted = _cells(experiments[0])
+    for experiment in experiments[1:]:
+        if _cells(experiment) != wanted:
+            raise UserError(
+                f"{experiment.folder / SCORES_FILE} scores other songs or stems than "
+                f"{experiments[0].folder / SCORES_FILE}; score both on the same split"
+            )
+    return experiments
+
+
+def summarise(scores: pd.DataFrame, metric: str) -> pd.Series:
+    """One number per stem, and their mean as ``average``.
+
+    uSDR is averaged over songs (MDX 2021); of cSDR the median over songs is taken (SiSEC 2018).
+    Songs without a value (silent stems) are left out.
+    """
+    by_stem = scores.groupby("stem", sort=False)[metric]
+    summary = by_stem.median() if metric == "csdr" else by_stem.mean()
+    return pd.concat([summary, pd.Series({"average": summary.mean(skipna=False)})])
+
+
+def results_text(
+    recipe: str,
+    experiments: list[Experiment],
+    manifests: str | Path,
+    out: str | Path,
+    figures: Figures | None = None,
+    votes: pd.DataFrame | None = None,
+) -> str:
+    """The whole of ``RESULTS.md``.
+
+    Args:
+        recipe: its name.
+        experiments: from :func:`read_experiments`.
+        manifests: folder of the tables ``unlabelled`` and ``labelled``.
+        out: where the text will be written; pictures are linked relative to it.
+        figures: pictures already drawn.
+        votes: counts (stem, channel), a row per stem, if channels were selected.
+    """
+    figures = figures or Figures()
+    sections = [
+        _head(recipe, Path(manifests)),
+        _score_table("uSDR", "usdr", "mean over songs", experiments),
+        _score_table("cSDR", "csdr", "median over 1-s windows, then over songs", experiments),
+        _score_table("uSDR (per channel)", "usdr_per_channel", "mean over songs", experiments),
+        _missing(experiments),
+        _picture("Scores", figures.scores, out, "uSDR of every experiment and stem"),
+        _votes(votes, figures.votes, out),
+        _picture(
+            "One test song", figures.spectrograms, out, "Spectrograms: mixture, stems, estimates"
+        ),
+        _how_to(recipe, experiments),
+        _environment(),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def markdown_table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
+    """A Markdown table; the first ``left`` columns are text, the others are set to the right."""
+    lines = [header, ["---" if i < left else "---:" for i in range(len(header))], *rows]
+    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _head(recipe: str, manifests: Path) -> str:
+    rows = []
+    for corpus in ("unlabelled", "labelled"):
+        manifest = read_manifest(manifests / corpus)
+        for split in dict.fromkeys(manifest.tracks.split):
+            part = manifest.select(split=split)
+            tracks = part.tracks
+            if corpus == "labelled":
+                # a song's files are equally long: count it once
+                tracks = tracks.drop_duplicates("song")
+            seconds = (tracks.frames / tracks.sample_rate).sum()
+            segments = len(part.segments.track)
+            rows.append([corpus, split, len(tracks), f"{seconds / 60:.1f}", segments])
+    table = markdown_table(["corpus", "split", "songs", "minutes", "segments"], rows, left=2)
+    return (
+        f"# Results of {recipe}\n\nMade by `mixit-mss report`; run the recipe to make it again. "
+        "Scores are in dB, higher is better.\n\n## Corpora\n\n" + table
+    )
+
+
+def _score_table(title: str, metric: str, over: str, experiments: list[Experiment]) -> str:
+    stems = list(dict.fromkeys(experiments[0].scores.stem))
+    header = ["", *stems, "average", "parameters", "steps", "seed", "commit"]
+    rows = []
+    for experiment in experiments:
+        facts, summary = experiment.facts, summarise(experiment.scores, metric)
+        rows.append(
+            [
+                facts["label"],
+                *(_decibels(summary[stem]) for stem in stems),
+                f"**{_decibels(summary['average'])}**",
+                _count(facts["parameters"]),
+                _count(facts["steps"]),
+                NOTHING if facts["seed"] is None else facts["seed"],
+                facts["commit"] or NOTHING,
+            ]
+        )
+    return f"## {title}\n\nIn dB, {over}.\n\n" + markdown_table(header, rows)
+
+
+def _missing(experiments: list[Experiment]) -> str:
+    rows = []
+    for experiment in experiments:
+        missing = experiment.scores[experiment.scores[["usdr", "csdr"]].isna().any(axis=1)]
+        if len(missing):
+            names = ", ".join(f"{row.song} ({row.stem})" for row in missing.itertuples())
+            rows.append([experiment.facts["label"], len(missing), names])
+    if not rows:
+        return "Every song and stem has a score."
+    return (
+        "## Without a score\n\nA silent reference has no SDR; these are left out of the tables.\n\n"
+        + markdown_table(["", "count", "songs"], rows, left=3)
+    )
+
+
+def _votes(votes: pd.DataFrame | None, picture: Path | None, out: str | Path) -> str:
+    if votes is None:
+        return ""
+    text = (
+        "## Votes\n\nHow often each output of the pre-trained network was the best match of a stem "
+        "in a chunk of the validation songs. Channels without a vote are left out.\n\n"
+    )
+    voted = votes.loc[:, votes.sum() > 0]
+    rows = [
+        [stem, *(int(count) for count in row)]
+        for stem, row in zip(voted.index, voted.to_numpy(), strict=True)
+    ]
+    table = markdown_table(["", *(f"channel {channel}" for channel in voted.columns)], rows)
+    return text + table + (f"\n\n![Votes]({_link(picture, out)})" if picture else "")
+
+
+def _picture(title: str, picture: Path | None, out: str | Path, caption: str) -> str:
+    return f"## {title}\n\n![{caption}]({_link(picture, out)})" if picture else ""
+
+
+def _how_to(recipe: str, experiments: list[Experiment]) -> str:
+    rows = []
+    for experiment in experiments:
+        facts = experiment.facts
+        command, config = facts["command"] or NOTHING, facts["config"]
+        rows.append([facts["label"], f"`{command}`", f"`{config}`" if config else NOTHING])
+    return (
+        f"## How to reproduce\n\n`./egs/{recipe}/run.sh` runs every stage. The commands behind the "
+        "rows, from the recipe's folder:\n\n"
+        + markdown_table(["", "command", "config"], rows, left=3)
+    )
+
+
+def _environment() -> str:
+    rows = [["python", platform.python_version()]]
+    for package in PACKAGES:
+        rows.append([package, importlib.metadata.version(package)])
+    return "## Environment\n\n" + markdown_table(["package", "version"], rows, left=2)
+
+
+def _read_scores(folder: Path) -> pd.DataFrame:
+    path = folder / SCORES_FILE
+    try:
+        scores = pd.read_csv(path, dtype={"song": str, "stem": str})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run mixit-mss score for it") from error
+    missing = [column for column in COLUMNS if column not in scores.columns]
+    if missing or not len(scores):
+        what = f"lacks the column {missing[0]}" if missing else "holds no song"
+        raise UserError(f"{path} {what}; run mixit-mss score for it again")
+    return scores
+
+
+def _cells(experiment: Experiment) -> set[tuple[str, str]]:
+    return set(zip(experiment.scores.song, experiment.scores.stem, strict=True))
+
+
+def _decibels(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.2f}"
+
+
+def _count(value: int | None) -> str:
+    return NOTHING if value is None else f"{value:,}"
+
+
+def _link(picture: Path, out: str | Path) -> str:
+    relative = os.path.relpath(picture, Path(out).absolute().parent)
+    return Path(relative).as_posix().replace(" ", "%20")

@@ -1,0 +1,164 @@
+"""Pre-training and fine-tuning as functions from files to an experiment folder.
+
+An experiment folder holds ``model/`` (a model folder), ``experiment.json`` (what the results table
+says of it), ``checkpoints/`` and ``logs/``.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytorch_lightning as pl
+from torch import nn
+
+from mixit_mss.data.datasets import (
+    LabelledChunks,
+    LabelledStems,
+    UnlabelledMixtures,
+    ValidationMixtures,
+)
+from mixit_mss.data.manifest import Manifest, manifest_paths, read_manifest
+from mixit_mss.errors import UserError
+from mixit_mss.evaluation.experiments import current_commit, write_experiment
+from mixit_mss.files import fingerprint, is_done, mark_done
+from mixit_mss.models import build_model
+from mixit_mss.models.hub import load_model, save_model
+from mixit_mss.training.config import (
+    FinetuneConfig,
+    PretrainConfig,
+    load_config,
+    read_yaml,
+)
+from mixit_mss.training.systems import MixITSystem, SupervisedSystem, freeze_separator
+from mixit_mss.training.trainer import Datasets, train
+
+
+def pretrain(config: str, model: str, manifest: str, out: str, *, seed: int, ngpu: int = 1) -> None:
+    """Train the network of the YAML file ``model`` on unlabelled songs into folder ``out``.
+
+    Raises:
+        UserError: for a config, manifest or network that cannot be.
+    """
+    settings = load_config(config, PretrainConfig)
+    network = read_yaml(model)
+    options = {"config": settings.model_dump(mode="json"), "model": network, "seed": seed}
+    identity = fingerprint(options, manifest_paths(manifest))
+    folder = Path(out)
+    if _finished(folder, identity):
+        return
+    pl.seed_everything(seed, verbose=False)
+    net = _build(model, network, num_sources=settings.num_outputs)
+    songs = read_manifest(manifest)
+    _check_rate(songs, net, manifest)
+    run = settings.run
+    shared = {"chunk_seconds": run.chunk_seconds, "gain_db": settings.mom_gain_db}
+    datasets = Datasets(
+        UnlabelledMixtures(songs.select(split="train"), seed=seed, **shared),
+        ValidationMixtures(songs.select(split="valid"), run.validation_chunks, seed=seed, **shared),
+    )
+    steps = train(MixITSystem, net, datasets, settings, folder, identity=identity, devices=ngpu)
+    _save(folder, net, songs, config, steps, seed, identity)
+
+
+def finetune(
+    config: str,
+    manifest: str,
+    out: str,
+    *,
+    init: str | None = None,
+    model: str | None = None,
+    trainable: str = "all",
+    seed: int = 0,
+    ngpu: int = 1,
+) -> None:
+    """Train on stems into folder ``out``.
+
+    Args:
+        init: model folder to start from; or
+        model: YAML file of a network to train from scratch.
+        trainable: ``all``, or ``encoder_decoder`` to freeze the separator.
+
+    Raises:
+        UserError: for a config, manifest or network that cannot be.
+    """
+    settings = load_config(config, FinetuneConfig)
+    network = read_yaml(model) if model else None
+    options = {
+        "config": settings.model_dump(mode="json"),
+        "model": network,
+        "trainable": trainable,
+        "seed": seed,
+    }
+    start = [Path(init) / "model.safetensors"] if init else []
+    identity = fingerprint(options, [*manifest_paths(manifest), *start])
+    folder = Path(out)
+    if _finished(folder, identity):
+        return
+    pl.seed_everything(seed, verbose=False)
+    songs = read_manifest(manifest)
+    if init:
+        net = load_model(init).train()
+        if net.stems is None:
+            raise UserError(f"{init}: its outputs have no stems; choose some by select-channels")
+        if model is not None:
+            raise UserError("give --init or --model, not both")
+    else:
+        stems = [stem for stem in songs.stems() if stem != "mixture"]
+        net = _build(model, network, num_sources=len(stems), stems=stems)
+    _check_rate(songs.select(split="train"), net, manifest)
+    if trainable == "encoder_decoder":
+        freeze_separator(net)
+    seconds = settings.run.chunk_seconds
+    datasets = Datasets(
+        LabelledStems(
+            songs.select(split="train"),
+            net.stems,
+            seed=seed,
+            chunk_seconds=seconds,
+            **settings.mixing.model_dump(),
+        ),
+        LabelledChunks(songs.select(split="valid"), net.stems, chunk_seconds=seconds),
+    )
+    steps = train(
+        SupervisedSystem, net, datasets, settings, folder, identity=identity, devices=ngpu
+    )
+    _save(folder, net, songs, config, steps, seed, identity)
+
+
+def _finished(folder: Path, identity: dict) -> bool:
+    if is_done(folder, identity):
+        print(f"{folder}: nothing changed, nothing to do")
+        return True
+    return False
+
+
+def _build(source: str, network: dict, **more) -> nn.Module:
+    try:
+        return build_model(**network, **more)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def _check_rate(songs: Manifest, net: nn.Module, manifest: str) -> None:
+    rates = sorted(set(songs.tracks["sample_rate"]))
+    if rates and rates != [net.sample_rate]:
+        raise UserError(
+            f"{manifest}: its songs are at {', '.join(map(str, rates))} Hz, but the network works "
+            f"at {net.sample_rate} Hz; run segment with --sample-rate {net.sample_rate}"
+        )
+
+
+def _save(folder, net, songs, config, steps, seed, identity) -> None:
+    command = shlex.join(["mixit-mss", Path(sys.argv[0]).stem.replace("_", "-"), *sys.argv[1:]])
+    if Path(sys.argv[0]).stem == "mixit-mss":
+        command = shlex.join(["mixit-mss", *sys.argv[1:]])
+    licences = sorted({str(licence) for licence in songs.tracks["license"] if str(licence)})
+    origin = {"steps": steps, "seed": seed, "commit": current_commit(), "command": command}
+    trained_on = {"songs": songs.tracks["song"].nunique(), "licences": licences}
+    save_model(net, folder / "model", {**origin, "training_data": trained_on})
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    write_experiment(folder, parameters=parameters, config=str(config), **origin)
+    mark_done(folder, identity)
+    print(f"{folder / 'model'}: {steps} steps, {parameters:,} parameters")

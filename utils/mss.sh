@@ -1,0 +1,122 @@
+# The seven stages of every recipe (DESIGN of the flow: downloads -> data -> manifests -> exp).
+#
+# A recipe's run.sh declares its variables, parses its options and sources this file from its own
+# folder.  Read here:
+#   stage stop_stage   first and last stage to run
+#   work               folder that downloads/, data/, manifests/ and exp/ are written in
+#   unlabelled_dir     folder of unlabelled songs (default: what stage 0 put in downloads/)
+#   labelled_dir       folder of {train,valid,test}/<song>/<stem> (default: the same)
+#   stems              names of the stems, separated by commas
+#   sample_rate store  of the audio that stage 1 writes
+#   conf model         folder of configs, and which model_<name>.yaml in it
+#   init trainable     lists of what to fine-tune: "mixit scratch", "all encoder_decoder"
+#   seed nj ngpu       seed of everything; processes for audio; devices for training
+#
+# A recipe may have local/download.sh (stage 0) and local/after_scoring.sh (end of stage 6); both
+# see these variables.  A stage whose inputs did not change says so and does nothing, so a killed
+# run is simply given again.
+
+downloads=$work/downloads data=$work/data manifests=$work/manifests exp=$work/exp
+tag=${model}_seed$seed
+pretrained=$exp/pretrain_$tag
+num_stems=$(($(tr -cd , <<<"$stems" | wc -c) + 1))
+selected=$pretrained/selected_$num_stems
+export downloads data manifests exp tag pretrained selected num_stems
+
+# begin NUMBER TITLE: whether this stage is to run; announces it and starts its clock
+begin() {
+  [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1
+  printf '\n== stage %s: %s ==\n' "$1" "$2"
+  SECONDS=0
+}
+
+# finish NUMBER: say and note how long the stage took
+finish() {
+  mkdir -p "$exp"
+  printf '%s\t%s\n' "$1" "$SECONDS" >>"$exp/seconds_per_stage.tsv"
+  printf 'stage %s took %s s\n' "$1" "$SECONDS"
+}
+
+# separate_and_score EXPERIMENT MODEL ORDER LABEL: the test songs through one model, into its table
+separate_and_score() {
+  mixit-mss separate --model "$2" --manifest "$manifests/labelled" --split test \
+    --out "$1/estimates" --format flac
+  mixit-mss score --manifest "$manifests/labelled" --split test --estimates "$1/estimates" \
+    --out "$1/scores.csv" --order "$3" --label "$4" --nj "$nj"
+}
+
+if begin 0 download; then
+  if [ -e local/download.sh ]; then . local/download.sh; fi
+  finish 0
+fi
+
+if begin 1 "segments and activity"; then
+  mixit-mss segment --kind unlabelled --input "${unlabelled_dir:-$downloads/unlabelled}" \
+    --out "$data/unlabelled" --sample-rate "$sample_rate" --store "$store" --nj "$nj"
+  mixit-mss segment --kind labelled --input "${labelled_dir:-$downloads/labelled}" \
+    --stems "$stems" --out "$data/labelled" --sample-rate "$sample_rate" --store "$store" --nj "$nj"
+  finish 1
+fi
+
+if begin 2 manifests; then
+  mixit-mss make-manifests --unlabelled "$data/unlabelled" --labelled "$data/labelled" \
+    --out "$manifests"
+  finish 2
+fi
+
+if begin 3 "MixIT pre-training"; then
+  mixit-mss pretrain --config "$conf/pretrain.yaml" --model "$conf/model_$model.yaml" \
+    --manifest "$manifests/unlabelled" --out "$pretrained" --seed "$seed" --ngpu "$ngpu"
+  finish 3
+fi
+
+if begin 4 "channel selection"; then
+  mixit-mss select-channels --model "$pretrained/model" --manifest "$manifests/labelled" \
+    --stems "$stems" --out "$selected"
+  finish 4
+fi
+
+if begin 5 "fine-tuning"; then
+  for part in $trainable; do
+    for start in $init; do
+      case $start in
+        mixit) from=(--init "$selected") ;;
+        scratch) from=(--model "$conf/model_$model.yaml") ;;
+        *) echo "--init $start: choose mixit or scratch" >&2; exit 1 ;;
+      esac
+      printf -- '-- %s, %s --\n' "$start" "$part"
+      mixit-mss finetune "${from[@]}" --config "$conf/finetune.yaml" --trainable "$part" \
+        --manifest "$manifests/labelled" --out "$exp/finetune_${tag}_${start}_$part" \
+        --seed "$seed" --ngpu "$ngpu"
+    done
+  done
+  finish 5
+fi
+
+if begin 6 "separation and scores"; then
+  mixit-mss score --manifest "$manifests/labelled" --split test --oracle mixture \
+    --out "$exp/oracle_mixture/scores.csv" --order 0 --label "mixture as estimate" --nj "$nj"
+  mixit-mss score --manifest "$manifests/labelled" --split test --oracle irm \
+    --out "$exp/oracle_irm/scores.csv" --order 1 --label "ideal ratio mask" --nj "$nj"
+  rows=("$exp/oracle_mixture" "$exp/oracle_irm")
+  if [ -e "$selected/config.json" ]; then
+    separate_and_score "$selected" "$selected" 2 "MixIT, selected outputs, no stems seen"
+    rows+=("$selected")
+  fi
+  order=3
+  for part in encoder_decoder all; do
+    for start in scratch mixit; do
+      row=$exp/finetune_${tag}_${start}_$part
+      [ -e "$row/model/config.json" ] || continue
+      case $start in mixit) label="MixIT, then fine-tuned" ;; *) label="from scratch" ;; esac
+      [ "$part" = all ] || label="$label, encoder and decoder only"
+      separate_and_score "$row" "$row/model" "$order" "$label"
+      rows+=("$row")
+      order=$((order + 1))
+    done
+  done
+  mixit-mss report --experiments "${rows[@]}" --manifests "$manifests" \
+    --out "$work/RESULTS.md" --figures "$exp/figures"
+  if [ -e local/after_scoring.sh ]; then . local/after_scoring.sh; fi
+  finish 6
+fi
