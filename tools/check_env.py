@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import configparser
-import glob
 import importlib.metadata as metadata
 import os
 import re
@@ -32,20 +31,14 @@ SOUND_FONTS = (
     "/usr/share/soundfonts/FluidR3_GM.sf2",
     "/usr/share/sounds/sf2/default-GM.sf2",
     "/usr/share/soundfonts/default.sf2",
-    "/usr/share/sounds/sf2/*.sf2",
-    "/usr/share/soundfonts/*.sf2",
-    "/opt/homebrew/share/soundfonts/*.sf2",
-    "/usr/local/share/soundfonts/*.sf2",
+    "/usr/share/sounds/sf2/TimGM6mb.sf2",
 )
 
 
 def find_sound_font() -> str | None:
     """The path of the General MIDI sound font: ``$SOUND_FONT``, or the first in the usual places."""
-    if os.environ.get("SOUND_FONT"):
-        named = os.environ["SOUND_FONT"]
-        return named if os.path.isfile(named) else None
-    found = (path for pattern in SOUND_FONTS for path in sorted(glob.glob(pattern)))
-    return next(found, None)
+    named = os.environ.get("SOUND_FONT")
+    return next(filter(os.path.isfile, (named,) if named else SOUND_FONTS), None)
 
 
 def missing_programs() -> list[str]:
@@ -165,10 +158,12 @@ def check_device(report: Report) -> None:
         return
     try:
         import torch
+
+        used = torch.get_num_threads()
     except Exception as error:
         report.missing("device", f"torch cannot be imported ({error}): remove .venv and {SETUP}")
         return
-    report.ok("cores", f"{cores}; torch uses {torch.get_num_threads()} threads ({threads})")
+    report.ok("cores", f"{cores}; torch uses {used} threads ({threads})")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(index)
@@ -211,7 +206,7 @@ def check_programs(report: Report) -> None:
     else:
         report.missing("ffmpeg", f"neither the system's nor imageio-ffmpeg's: {SETUP}")
     if "ffmpeg" in absent:
-        report.no("museval", f"not without the system's ffmpeg and ffprobe: {mend}")
+        report.no("ffprobe", f"museval needs it, and the system's ffmpeg: {mend}")
     else:
         report.ok("ffprobe", shutil.which("ffprobe"))
     if "fluidsynth" in absent:

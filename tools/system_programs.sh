@@ -13,6 +13,7 @@ package_of() {
     dnf:compiler) echo gcc python3-devel ;;
     dnf:ffmpeg) echo ffmpeg-free ;;
     brew:python) echo python@3.12 ;;
+    brew:fluidsynth) echo fluid-synth ;;
     *:ffmpeg | *:fluidsynth) echo "$1" ;;
   esac
 }

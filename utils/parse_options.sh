@@ -9,9 +9,10 @@
 #
 # An option is a line `name=default  # help` in lower case, not indented, above the one that sources this
 # file: --unlabelled-dir DIR or --unlabelled-dir=DIR. (What is no option is upper case, or comes below.)
-# Its default decides what is accepted: a whole number, true or false, or one of the words a|b|c with which
-# the help begins; else any text. --help shows the comment at the head of the script and the options.
-# What is not understood ends the script before it did anything.
+# Its default decides what is accepted: a whole number, true or false, or words out of the a|b|c with which
+# the help begins; else any text. A path for an option named *_dir counts from the folder one is in.
+# --help shows the comment at the head of the script and the options. What is not understood ends the
+# script before it did anything.
 #
 # All names here begin with _options, so that they meet no name of the script's.
 
@@ -63,7 +64,7 @@ _options_show() {
 
 # _options_set OPTION VALUE...: check the value and set the variable.
 _options_set() {
-  local _options_i _options_name=${1#--} _options_known="" _options_kind
+  local _options_i _options_name=${1#--} _options_known="" _options_kind _options_words
   _options_name=${_options_name//-/_}
   for _options_i in "${!_options_names[@]}"; do
     _options_known+=" --${_options_names[_options_i]//_/-}"
@@ -75,8 +76,11 @@ _options_set() {
       number)
         [[ $2 =~ ^[0-9]{1,15}$ ]] || _options_fail "$1 must be a whole number, 0 or above, not '$2'"
         set -- "$1" $((10#$2)) ;; # 08 is eight
-      *) [[ "|$_options_kind|" == *"|$2|"* ]] || _options_fail "$1 must be one of $_options_kind, not '$2'" ;;
+      *)
+        _options_words="^($_options_kind)( ($_options_kind))*$"
+        [[ $2 =~ $_options_words ]] || _options_fail "$1 must be out of $_options_kind, not '$2'" ;;
     esac
+    case $_options_name:$2 in *_dir:[!/]*) set -- "$1" "$PWD/$2" ;; esac
     printf -v "$_options_name" %s "$2"
     return
   done

@@ -20,7 +20,11 @@ import numpy as np
 import soundfile
 
 from mixit_mss.data.ffmpeg_pipe import FfmpegDecoder
-from mixit_mss.data.resampling import resample, resample_blocks
+from mixit_mss.data.resampling import (  # noqa: F401 - part of the door
+    can_resample,
+    resample,
+    resample_blocks,
+)
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
 
@@ -32,7 +36,6 @@ MP3_SLACK = 2 * 1152
 MP3_DAMAGE = re.compile(
     r"dequantization failed|too large for available bit count|big_values too|overread"
 )
-
 
 
 class AudioError(UserError):

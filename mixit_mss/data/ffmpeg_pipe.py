@@ -84,11 +84,13 @@ class FfmpegDecoder:
         """Everything that is left, in blocks of ``frames`` samples."""
         while len(block := self.read(frames)):
             yield block
+        self._process.wait()  # so that its last words have been written
 
     def messages(self) -> list[str]:
         """What ffmpeg complained of so far, one line each."""
         self._stderr.seek(0)
-        return self._stderr.read().decode("utf-8", "replace").splitlines()
+        text = self._stderr.read().decode("utf-8", "replace")
+        return re.sub(r" @ 0x[0-9a-f]+\]", "]", text).splitlines()
 
     def close(self) -> None:
         """End the process, whether or not everything was read."""

@@ -37,7 +37,7 @@ def random_crop(
 
 
 def balance_mixtures(
-    mixtures: np.ndarray, generator: np.random.Generator, gain_db: tuple[float, float] = (-5, 5)
+    mixtures: np.ndarray, generator: np.random.Generator, gain_db: float = 5.0
 ) -> np.ndarray:
     """Give every mixture but the last a random power relative to the last one's.
 
@@ -47,7 +47,7 @@ def balance_mixtures(
     Args:
         mixtures: (mixture, channel, sample).
         generator: source of the gains.
-        gain_db: range of the uniform gains, dB.
+        gain_db: the gains are U(-gain_db, gain_db) dB.
 
     Returns:
         The scaled mixtures; silent ones, and all if the last is silent, keep their level.
@@ -55,14 +55,14 @@ def balance_mixtures(
     scaled = mixtures.copy()
     target = power(mixtures[-1])
     for mixture in scaled[:-1]:
-        gain = 10 ** (generator.uniform(*gain_db) / 10)
+        gain = 10 ** (generator.uniform(-gain_db, gain_db) / 10)
         if min(target, power(mixture)) >= SILENT_POWER:
             mixture *= np.sqrt(gain * target / power(mixture))
     return scaled
 
 
 def mixture_of_mixtures(mixtures: np.ndarray) -> np.ndarray:
-    """Sum (mixture, channel, sample) to the MoM (channel, sample); paper, section 3."""
+    """Sum (mixture, channel, sample) to the MoM (channel, sample); paper, section 3.1."""
     return mixtures.sum(axis=0)
 
 
@@ -71,7 +71,7 @@ def normalise(stem: np.ndarray, level: str = "rms") -> np.ndarray:
 
     Args:
         stem: the waveform.
-        level: "rms" (paper, section 4.3) or "mean_abs", the mean absolute value (authors' code).
+        level: "rms" (paper, section 4.3) or "mean_absolute", the mean absolute value (authors' code).
     """
     if is_silent(stem):
         return stem
@@ -83,30 +83,35 @@ def dynamic_mixing(
     stems: np.ndarray,
     generator: np.random.Generator,
     level: str = "rms",
-    gain_db: tuple[float, float] = (-10, 10),
-    drop_probability: float = 0.05,
+    gain_db: float = 10.0,
+    drop: float = 0.05,
 ) -> np.ndarray:
     """References of a training mixture from one segment of each stem; their sum is the mixture.
 
     Each stem is normalised, scaled by a uniform gain in dB, and dropped (set to zero) with
-    ``drop_probability`` (paper, section 4.3).  As in the authors' code the drops are drawn again
+    probability ``drop`` (paper, section 4.3).  As in the authors' code the drops are drawn again
     until a stem that can be heard stays.
 
     Args:
         stems: (source, channel, sample), from any songs.
         generator: source of gains and drops.
         level: see :func:`normalise`.
-        gain_db: range of the uniform gains, dB.
-        drop_probability: below 1, or no stem could ever stay.
+        gain_db: the gains are U(-gain_db, gain_db) dB.
+        drop: probability, below 1, or no stem could ever stay.
 
     Returns:
         (source, channel, sample) float32.
+
+    Raises:
+        ValueError: ``drop`` is out of range.
     """
-    gains = 10 ** (generator.uniform(*gain_db, size=len(stems)) / 20)
+    if not 0 <= drop < 1:
+        raise ValueError(f"the probability to drop a stem must be from 0 to below 1, got {drop}")
+    gains = 10 ** (generator.uniform(-gain_db, gain_db, size=len(stems)) / 20)
     audible = np.array([not is_silent(stem) for stem in stems])
-    kept = generator.random(len(stems)) >= drop_probability
+    kept = generator.random(len(stems)) >= drop
     while audible.any() and not (kept & audible).any():
-        kept = generator.random(len(stems)) >= drop_probability
+        kept = generator.random(len(stems)) >= drop
     references = [
         normalise(stem, level) * np.float32(gain * keep)
         for stem, gain, keep in zip(stems, gains, kept, strict=True)

@@ -5,6 +5,7 @@ torchaudio computes the filter and the convolution of a tensor; it never sees a 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -35,12 +36,20 @@ def resample(waveform: np.ndarray | torch.Tensor, from_rate: int, to_rate: int):
     if from_rate == to_rate:
         return waveform
     import torch
-    from torchaudio.functional import resample as sinc_resample
 
-    _check_ratio(from_rate, to_rate)
+    if not can_resample(from_rate, to_rate):
+        raise ValueError(f"{from_rate} Hz cannot be converted to {to_rate} Hz: no small ratio")
     tensor = torch.as_tensor(waveform)
-    resampled = sinc_resample(tensor, from_rate, to_rate, **SINC)
+    resampled = _resampler(from_rate, to_rate, tensor.dtype, tensor.device)(tensor)
     return resampled.numpy() if isinstance(waveform, np.ndarray) else resampled
+
+
+@functools.lru_cache(maxsize=8)
+def _resampler(from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.device):
+    """torchaudio's module keeps its filter, which its function would compute for every block."""
+    from torchaudio.transforms import Resample
+
+    return Resample(from_rate, to_rate, **SINC, dtype=dtype).to(device)
 
 
 def resample_blocks(
@@ -73,11 +82,13 @@ def resample_blocks(
         yield resample(held, from_rate, to_rate)[..., lead // period * produced :]
 
 
-def _check_ratio(from_rate: int, to_rate: int) -> None:
-    """torchaudio keeps one filter per output phase; 44101 to 44100 Hz would take gigabytes."""
+def can_resample(from_rate: int, to_rate: int) -> bool:
+    """Whether two rates (Hz) have a ratio of small whole numbers.
+
+    One filter is kept per output phase, so that 44101 to 44100 Hz would take gigabytes.
+    """
     if min(from_rate, to_rate) <= 0:
-        raise ValueError(f"a sample rate must be positive, got {from_rate} and {to_rate} Hz")
+        return False
     common = int(np.gcd(from_rate, to_rate))
     width = from_rate / common + 2 * SINC["lowpass_filter_width"] * max(1, from_rate / to_rate)
-    if to_rate / common * width > MAX_SINC_WEIGHTS:
-        raise ValueError(f"{from_rate} Hz has no small ratio to {to_rate} Hz; cannot resample")
+    return to_rate / common * width <= MAX_SINC_WEIGHTS

@@ -31,7 +31,9 @@ def bsseval(
         raise UserError(
             f"--full-bsseval needs museval, and museval needs ffmpeg on the PATH ({error})"
         ) from error
-    alive = np.array([e.sum(0).any() and r.sum(0).any() for e, r in zip(estimates, references, strict=True)])
+    alive = np.array(
+        [e.sum(0).any() and r.sum(0).any() for e, r in zip(estimates, references, strict=True)]
+    )
     result = np.full((len(BSSEVAL_COLUMNS), len(references)), np.nan)
     if alive.any():
         sdr, isr, sir, sar, _ = bss_eval(

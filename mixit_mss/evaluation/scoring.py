@@ -6,25 +6,28 @@ NaN, and it takes no part in those of the others.
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 from rich.progress import track
 
 from mixit_mss.data import audio
-from mixit_mss.data.manifest import Manifest
+from mixit_mss.data.corpora.folder import SUFFIXES
+from mixit_mss.data.parallel import run_parallel
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.bsseval import BSSEVAL_COLUMNS, bsseval
 from mixit_mss.evaluation.metrics import SongScores
 from mixit_mss.evaluation.oracles import ideal_ratio_mask, mixture_as_estimate
-from mixit_mss.evaluation.songs import AUDIO_SUFFIXES, manifest_songs
+from mixit_mss.evaluation.songs import manifest_songs
 from mixit_mss.files import write_text
+
+if TYPE_CHECKING:
+    from mixit_mss.data.manifest import Manifest
 
 SCORES_FILE = "scores.csv"
 COLUMNS = ("song", "stem", "usdr", "usdr_per_channel", "csdr")
@@ -80,7 +83,7 @@ def folder_task(references: str | Path, estimates: str | Path, full_bsseval: boo
     files = {
         path.stem: path
         for path in sorted(folder.glob("*"))
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.stem != "mixture"
+        if path.suffix.lower() in SUFFIXES and path.stem != "mixture"
     }
     if not files:
         raise UserError(f"--references {folder} holds no stem; give a folder with <stem>.wav files")
@@ -119,12 +122,13 @@ def score_songs(tasks: list[Task], nj: int = 1) -> pd.DataFrame:
         UserError: naming every song that could not be scored, after the others were.
     """
     scored, failed = {}, []
-    bar = {"total": len(tasks), "disable": not sys.stderr.isatty(), "description": "scoring"}
-    for task, outcome in track(_outcomes(tasks, nj), **bar):
-        try:
-            scored[task.song] = outcome.result()
-        except UserError as error:
-            failed.append(str(error))
+    console = Console(stderr=True)
+    bar = {"total": len(tasks), "console": console, "disable": not console.is_terminal}
+    for task, result in track(run_parallel(_score_or_reason, tasks, nj), "scoring", **bar):
+        if isinstance(result, pd.DataFrame):
+            scored[task.song] = result
+        else:
+            failed.append(result or f"{task.song}: its process died (memory?)")
     if failed:
         raise UserError(
             f"{len(failed)} of {len(tasks)} songs cannot be scored: {'; '.join(sorted(failed))}"
@@ -140,8 +144,12 @@ def write_scores(path: str | Path, scores: pd.DataFrame) -> None:
 def read_scores(path: str | Path) -> pd.DataFrame:
     """Read a table of :func:`write_scores`."""
     try:
-        scores = pd.read_csv(path, dtype={"song": str, "stem": str}, keep_default_na=False,
-                             na_values={name: "" for name in COLUMNS[2:]})
+        scores = pd.read_csv(
+            path,
+            dtype={"song": str, "stem": str},
+            keep_default_na=False,
+            na_values=dict.fromkeys(COLUMNS[2:], ""),
+        )
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); run mixit-mss score for it") from error
     missing = [column for column in COLUMNS if column not in scores.columns]
@@ -174,32 +182,18 @@ def summary_text(scores: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _outcomes(tasks: list[Task], nj: int) -> Iterator[tuple[Task, Future]]:
-    if nj == 1:
-        for task in tasks:
-            yield task, _here(task)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(nj, len(tasks)), mp_context=spawn) as pool:
-        waiting = {pool.submit(score_song, task): task for task in tasks}
-        for future in as_completed(waiting):
-            yield waiting[future], future
-
-
-def _here(task: Task) -> Future:
-    future: Future = Future()
+def _score_or_reason(task: Task) -> pd.DataFrame | str:
     try:
-        future.set_result(score_song(task))
+        return score_song(task)
     except UserError as error:
-        future.set_exception(error)
-    return future
+        return str(error)
 
 
 def _find(folder: Path, references: dict[str, Path]) -> dict[str, Path]:
     found = {}
     for stem in references:
         same = [path for path in sorted(folder.glob("*")) if path.stem == stem]
-        same = [path for path in same if path.suffix.lower() in AUDIO_SUFFIXES]
+        same = [path for path in same if path.suffix.lower() in SUFFIXES]
         if not same:
             raise UserError(f"{folder} holds no estimate of '{stem}'; separate this song again")
         found[stem] = same[0]
@@ -238,5 +232,5 @@ def _whole(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return ideal_ratio_mask(mixture, references), references
 
 
-def _read(paths) -> np.ndarray:
+def _read(paths: Iterable[Path]) -> np.ndarray:
     return np.stack([audio.read(path)[0] for path in paths])

@@ -34,12 +34,12 @@ def vote(model, songs: Manifest, stems: Sequence[str], chunk_seconds: float = 6.
         int64 (source, stem); see :func:`~mixit_mss.evaluation.channel_votes.count_votes`.
     """
     device = next(model.parameters()).device
-    chunks = LabelledChunks(songs, stems, chunk_seconds=chunk_seconds)
+    chunks = LabelledChunks(songs, stems, chunk_seconds, model.sample_rate, model.num_channels)
 
     def scores() -> Iterator[np.ndarray]:
         hidden = not sys.stdout.isatty()
         for index in track(range(len(chunks)), "voting", disable=hidden, transient=True):
-            references = torch.as_tensor(chunks[index]).to(device)
+            references = chunks[index].to(device)
             with torch.inference_mode():
                 estimates = model(references.sum(0, keepdim=True))[0]
             yield snr_matrix(estimates, references)

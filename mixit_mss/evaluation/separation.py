@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import shutil
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
@@ -102,7 +102,8 @@ def separate_files(
     options, out, model_folder = options or Options(), Path(out), str(model_folder)
     _remove_leftovers(out)
     model, outcomes = None, []
-    with Progress(disable=not sys.stderr.isatty(), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         for song in songs:
             outcome = None
             try:
@@ -117,7 +118,9 @@ def separate_files(
                 outcome = _attempt(model, song, out, options, stamp, progress)
             outcomes.append(outcome)
             if outcome.status == "failed":
-                progress.console.print(f"failed: {outcome.reason}", markup=False, highlight=False)
+                console.print(
+                    f"failed: {outcome.reason}", markup=False, highlight=False, soft_wrap=True
+                )
     return outcomes
 
 
@@ -263,7 +266,7 @@ def _stamp(song: Song, model_folder: str, options: Options) -> dict:
 
 def _remove_leftovers(out: Path) -> None:
     """Remove the unfinished folders of processes that were killed."""
-    for partial in out.glob(".*.partial"):
+    for partial in list(out.rglob(".*.partial")):
         match = re.fullmatch(r"\..*\.(\d+)\.partial", partial.name)
         if match and partial.is_dir() and not _is_running(int(match[1])):
             shutil.rmtree(partial, ignore_errors=True)

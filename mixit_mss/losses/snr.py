@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Squared full scale, summed over samples: far below one quantisation step of a 16-bit recording
-# of any length, so it decides nothing unless a signal is digitally silent.
-ENERGY_FLOOR = 1e-8
+# Squared full scale, summed over samples: less than a single quantisation step of 16 bits, so it
+# decides nothing unless a signal is digitally silent.
+ENERGY_FLOOR = 1e-10
 
 
 class Inactive(NamedTuple):

@@ -49,7 +49,11 @@ def draw_spectrograms(
         for column, (kind, signals) in enumerate([("", references), (", estimate", estimates)]):
             axes = figure.add_subplot(grid[row, column])
             _spectrogram(axes, signals[stem], sample_rate, top, stem + kind)
-    figure.colorbar(image, ax=figure.axes, label="dB below the mixture's peak", fraction=0.03)
+            if row == len(references):
+                axes.set_xlabel("seconds")
+    figure.colorbar(
+        image, ax=figure.axes, label="dB relative to the mixture's loudest bin", fraction=0.03
+    )
     figure.suptitle(title)
     _save(figure, path)
 

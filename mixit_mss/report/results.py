@@ -18,9 +18,10 @@ import pandas as pd
 from mixit_mss.data.manifest import read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import read_experiment
-from mixit_mss.evaluation.scoring import COLUMNS, SCORES_FILE
+from mixit_mss.evaluation.scoring import SCORES_FILE, read_scores, summarise
 
 NOTHING = "-"
+FACTS = ("parameters", "steps", "seed", "commit")
 PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "asteroid", "numpy", "scipy", "museval")
 
 
@@ -46,7 +47,9 @@ def read_experiments(folders: list[str | Path]) -> list[Experiment]:
     """Read experiment folders, sorted by their ``order``; they must have scored the same songs."""
     experiments = []
     for folder in map(Path, folders):
-        experiments.append(Experiment(folder, read_experiment(folder), _read_scores(folder)))
+        experiments.append(
+            Experiment(folder, read_experiment(folder), read_scores(folder / SCORES_FILE))
+        )
     experiments.sort(key=lambda experiment: (experiment.facts["order"], str(experiment.folder)))
     wanted = _cells(experiments[0])
     for experiment in experiments[1:]:
@@ -56,17 +59,6 @@ def read_experiments(folders: list[str | Path]) -> list[Experiment]:
                 f"{experiments[0].folder / SCORES_FILE}; score both on the same split"
             )
     return experiments
-
-
-def summarise(scores: pd.DataFrame, metric: str) -> pd.Series:
-    """One number per stem, and their mean as ``average``.
-
-    uSDR is averaged over songs (MDX 2021); of cSDR the median over songs is taken (SiSEC 2018).
-    Songs without a value (silent stems) are left out.
-    """
-    by_stem = scores.groupby("stem", sort=False)[metric]
-    summary = by_stem.median() if metric == "csdr" else by_stem.mean()
-    return pd.concat([summary, pd.Series({"average": summary.mean(skipna=False)})])
 
 
 def results_text(
@@ -90,7 +82,7 @@ def results_text(
     figures = figures or Figures()
     sections = [
         _head(recipe, Path(manifests)),
-        _score_table("uSDR", "usdr", "mean over songs", experiments),
+        _score_table("uSDR", "usdr", "mean over songs", experiments, FACTS),
         _score_table("cSDR", "csdr", "median over 1-s windows, then over songs", experiments),
         _score_table("uSDR (per channel)", "usdr_per_channel", "mean over songs", experiments),
         _missing(experiments),
@@ -115,7 +107,7 @@ def markdown_table(header: list[str], rows: list[list[str]], left: int = 1) -> s
 def _head(recipe: str, manifests: Path) -> str:
     rows = []
     for corpus in ("unlabelled", "labelled"):
-        manifest = read_manifest(manifests / corpus)
+        manifest = read_manifest(manifests / corpus, check_files=False)
         for split in dict.fromkeys(manifest.tracks.split):
             part = manifest.select(split=split)
             tracks = part.tracks
@@ -132,23 +124,17 @@ def _head(recipe: str, manifests: Path) -> str:
     )
 
 
-def _score_table(title: str, metric: str, over: str, experiments: list[Experiment]) -> str:
+def _score_table(
+    title: str, metric: str, over: str, experiments: list[Experiment], facts: tuple[str, ...] = ()
+) -> str:
     stems = list(dict.fromkeys(experiments[0].scores.stem))
-    header = ["", *stems, "average", "parameters", "steps", "seed", "commit"]
     rows = []
     for experiment in experiments:
-        facts, summary = experiment.facts, summarise(experiment.scores, metric)
-        rows.append(
-            [
-                facts["label"],
-                *(_decibels(summary[stem]) for stem in stems),
-                f"**{_decibels(summary['average'])}**",
-                _count(facts["parameters"]),
-                _count(facts["steps"]),
-                NOTHING if facts["seed"] is None else facts["seed"],
-                facts["commit"] or NOTHING,
-            ]
-        )
+        summary = summarise(experiment.scores, metric)
+        cells = [experiment.facts["label"], *(_decibels(summary[stem]) for stem in stems)]
+        cells.append(f"**{_decibels(summary['average'])}**")
+        rows.append(cells + [_fact(experiment.facts, key) for key in facts])
+    header = ["", *stems, "average", *facts]
     return f"## {title}\n\nIn dB, {over}.\n\n" + markdown_table(header, rows)
 
 
@@ -162,7 +148,8 @@ def _missing(experiments: list[Experiment]) -> str:
     if not rows:
         return "Every song and stem has a score."
     return (
-        "## Without a score\n\nA silent reference has no SDR; these are left out of the tables.\n\n"
+        "## Without a score\n\nA stem that is silent, in the reference or for cSDR in the estimate, "
+        "has no SDR. These are left out of the means and medians.\n\n"
         + markdown_table(["", "count", "songs"], rows, left=3)
     )
 
@@ -207,19 +194,6 @@ def _environment() -> str:
     return "## Environment\n\n" + markdown_table(["package", "version"], rows, left=2)
 
 
-def _read_scores(folder: Path) -> pd.DataFrame:
-    path = folder / SCORES_FILE
-    try:
-        scores = pd.read_csv(path, dtype={"song": str, "stem": str})
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); run mixit-mss score for it") from error
-    missing = [column for column in COLUMNS if column not in scores.columns]
-    if missing or not len(scores):
-        what = f"lacks the column {missing[0]}" if missing else "holds no song"
-        raise UserError(f"{path} {what}; run mixit-mss score for it again")
-    return scores
-
-
 def _cells(experiment: Experiment) -> set[tuple[str, str]]:
     return set(zip(experiment.scores.song, experiment.scores.stem, strict=True))
 
@@ -228,8 +202,11 @@ def _decibels(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{value:.2f}"
 
 
-def _count(value: int | None) -> str:
-    return NOTHING if value is None else f"{value:,}"
+def _fact(facts: dict, key: str) -> str:
+    value = facts[key]
+    if value is None:
+        return NOTHING
+    return f"{value:,}" if key in ("parameters", "steps") else str(value)
 
 
 def _link(picture: Path, out: str | Path) -> str:

@@ -7,12 +7,13 @@ keys, wrong types and impossible values stop the run before any work, with the k
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -65,9 +66,9 @@ class Run(Section):
 
 
 class MixitLoss(Section):
-    """Eq. 2 with Eq. 4 inside; ``exact`` tries all assignments, ``least_squares`` is Eq. 3."""
+    """Eq. 2 with Eq. 4 inside; ``least_squares`` is Eq. 3, ``exact`` tries all assignments."""
 
-    solver: Literal["exact", "least_squares"] = "exact"
+    solver: Literal["exact", "least_squares"] = "least_squares"
     threshold: PositiveFloat = 1e-3
     joint_channels: bool = True
 
@@ -76,7 +77,7 @@ class SupervisedLoss(Section):
     """Eq. 4, made to accept silent stems (paper section 4.3, reference 32)."""
 
     threshold: PositiveFloat = 1e-3
-    joint_channels: bool = True
+    joint_channels: bool = False
     inactive: Literal["release", "fuss"] = "release"
 
 
@@ -85,7 +86,7 @@ class Mixing(Section):
 
     normalise: Literal["rms", "mean_absolute"] = "rms"
     gain_db: NonNegativeFloat = 10.0
-    drop: NonNegativeFloat = 0.05
+    drop: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
 
 class PretrainConfig(Section):

@@ -19,7 +19,7 @@ from mixit_mss.data.datasets import (
     UnlabelledMixtures,
     ValidationMixtures,
 )
-from mixit_mss.data.manifest import Manifest, manifest_paths, read_manifest
+from mixit_mss.data.manifest import manifest_paths, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import current_commit, write_experiment
 from mixit_mss.files import fingerprint, is_done, mark_done
@@ -51,12 +51,14 @@ def pretrain(config: str, model: str, manifest: str, out: str, *, seed: int, ngp
     pl.seed_everything(seed, verbose=False)
     net = _build(model, network, num_sources=settings.num_outputs)
     songs = read_manifest(manifest)
-    _check_rate(songs, net, manifest)
     run = settings.run
-    shared = {"chunk_seconds": run.chunk_seconds, "gain_db": settings.mom_gain_db}
+    form = {"sample_rate": net.sample_rate, "num_channels": net.num_channels}
+    shared = {"seed": seed, "gain_db": settings.mom_gain_db, **form}
     datasets = Datasets(
-        UnlabelledMixtures(songs.select(split="train"), seed=seed, **shared),
-        ValidationMixtures(songs.select(split="valid"), run.validation_chunks, seed=seed, **shared),
+        UnlabelledMixtures(songs.select(split="train"), run.chunk_seconds, **shared),
+        ValidationMixtures(
+            songs.select(split="valid"), run.validation_chunks, run.chunk_seconds, **shared
+        ),
     )
     steps = train(MixITSystem, net, datasets, settings, folder, identity=identity, devices=ngpu)
     _save(folder, net, songs, config, steps, seed, identity)
@@ -105,21 +107,16 @@ def finetune(
         if model is not None:
             raise UserError("give --init or --model, not both")
     else:
-        stems = [stem for stem in songs.stems() if stem != "mixture"]
+        stems = [stem for stem in dict.fromkeys(songs.tracks["stem"]) if stem != "mixture"]
         net = _build(model, network, num_sources=len(stems), stems=stems)
-    _check_rate(songs.select(split="train"), net, manifest)
     if trainable == "encoder_decoder":
         freeze_separator(net)
-    seconds = settings.run.chunk_seconds
+    form = {"sample_rate": net.sample_rate, "num_channels": net.num_channels}
+    shared = (net.stems, settings.run.chunk_seconds)
+    mixing = settings.mixing.model_dump()
     datasets = Datasets(
-        LabelledStems(
-            songs.select(split="train"),
-            net.stems,
-            seed=seed,
-            chunk_seconds=seconds,
-            **settings.mixing.model_dump(),
-        ),
-        LabelledChunks(songs.select(split="valid"), net.stems, chunk_seconds=seconds),
+        LabelledStems(songs.select(split="train"), *shared, seed=seed, **mixing, **form),
+        LabelledChunks(songs.select(split="valid"), *shared, **form),
     )
     steps = train(
         SupervisedSystem, net, datasets, settings, folder, identity=identity, devices=ngpu
@@ -139,15 +136,6 @@ def _build(source: str, network: dict, **more) -> nn.Module:
         return build_model(**network, **more)
     except (TypeError, ValueError) as error:
         raise UserError(f"{source}: {error}") from error
-
-
-def _check_rate(songs: Manifest, net: nn.Module, manifest: str) -> None:
-    rates = sorted(set(songs.tracks["sample_rate"]))
-    if rates and rates != [net.sample_rate]:
-        raise UserError(
-            f"{manifest}: its songs are at {', '.join(map(str, rates))} Hz, but the network works "
-            f"at {net.sample_rate} Hz; run segment with --sample-rate {net.sample_rate}"
-        )
 
 
 def _save(folder, net, songs, config, steps, seed, identity) -> None:

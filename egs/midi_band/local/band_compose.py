@@ -7,19 +7,20 @@ Nothing here reads a file or makes a sound.  Every choice comes from numpy gener
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from band_drums import play_drums
 from band_instruments import CAST, OTHERS, STEMS, Instrument
 from band_plan import Plan, Section, draw_plan
 from band_players import play_bass, play_chords, play_lead, second_voice
-from band_score import Note, Track, express, humanise, pick, pick_weighted, swing_tick
+from band_score import Note, Track, even_points, express, humanise, pick, pick_weighted, swing_tick
 
 KINDS = ("unlabelled", "train", "valid", "test")
-PLAN_STREAM, ARRANGEMENT_STREAM, SOUND_STREAM, COUNT_STREAM, FIRST_STEM_STREAM = range(5)
-# A song is composed this much longer than asked for, so that silence before it may be dropped.
-SPARE_SECONDS = 0.5
+# Streams of random numbers: the first two are shared by songs of a kind, the rest are a song's own.
+SPREAD_STREAM, COUNT_STREAM, PLAN_STREAM, ARRANGEMENT_STREAM, SOUND_STREAM, STEM_STREAM = range(6)
+# A song is composed this much longer than asked for, so that a slow attack may be cut off.
+SPARE_SECONDS = 0.25
 # Every stem plays for at least this share of its song, rests between notes not counted.
 LEAST_SHARE = 0.6
 # How many of n stems rest in a section: drawn between the two, never all of them.
@@ -65,6 +66,9 @@ class Song:
 def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
     """Compose song ``number`` of a ``kind`` (one of ``KINDS``), at least ``seconds`` long.
 
+    The first note is at tick 0: when a figure begins with a rest, the tracks lie that much earlier
+    than the plan.
+
     Unlabelled songs have one to four stems, every count in any four consecutive numbers starting
     at a multiple of four; songs of the labelled kinds have them all.
     """
@@ -74,7 +78,9 @@ def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
     def stream(index: int, number: int = number) -> np.random.Generator:
         return np.random.default_rng([seed, KINDS.index(kind), number, index])
 
-    plan = draw_plan(stream(PLAN_STREAM), seconds + SPARE_SECONDS)
+    offsets = stream(SPREAD_STREAM, 0).random(1 + len(STEMS)).tolist()
+    style_point, *family_points = even_points(offsets, number)
+    plan = draw_plan(stream(PLAN_STREAM), seconds + SPARE_SECONDS, style_point)
     rng = stream(ARRANGEMENT_STREAM)
     stems = STEMS
     if kind == "unlabelled":
@@ -87,7 +93,10 @@ def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
     tracks = []
     for index, stem in enumerate(STEMS):
         if stem in stems:
-            tracks += _play_stem(stream(FIRST_STEM_STREAM + index), stem, plan, playing[stem])
+            rng = stream(STEM_STREAM + index)
+            family = pick_weighted(family_points[index], CAST[stem])
+            tracks += _play_stem(rng, stem, plan, playing[stem], pick(rng, family))
+    first = min(note.start for track in tracks for note in track.notes)
     rng = stream(SOUND_STREAM)
     return Song(
         kind=kind,
@@ -96,9 +105,9 @@ def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
         seconds=seconds,
         plan=plan,
         playing=playing,
-        tracks=tuple(tracks),
+        tracks=tuple(_earlier(track, first) for track in tracks),
         levels={stem: _draw_level(rng, stem) for stem in stems},
-        loudness=round(-17 + 1.5 * float(np.clip(rng.standard_normal(), -2, 2)), 2),
+        loudness=round(-20 + 1.5 * float(np.clip(rng.standard_normal(), -2, 2)), 2),
         room=(
             round(0.1 + 0.7 * rng.random(), 3),
             round(0.6 * rng.random(), 3),
@@ -130,18 +139,24 @@ def draw_arrangement(
     return {stem: tuple(plays) for stem, plays in playing.items()}
 
 
+def _earlier(track: Track, ticks: int) -> Track:
+    return replace(
+        track,
+        notes=tuple(note._replace(start=note.start - ticks) for note in track.notes),
+        controls=tuple(item._replace(start=item.start - ticks) for item in track.controls),
+    )
+
+
 def _draw_level(rng: np.random.Generator, stem: str) -> float:
     """Level of a stem in dB, before the song's common gain: lead and drums in front."""
-    usual = {"vocals": 0.0, "drums": 0.5, "bass": -1.0, "other": -1.0}[stem]
+    usual = {"vocals": 1.0, "drums": 0.5, "bass": -1.0, "other": -1.0}[stem]
     return round(usual + 1.6 * float(np.clip(rng.standard_normal(), -2, 2)), 2)
 
 
 def _play_stem(
-    rng: np.random.Generator, stem: str, plan: Plan, playing: Sequence[bool]
+    rng: np.random.Generator, stem: str, plan: Plan, playing: Sequence[bool], player: Instrument
 ) -> list[Track]:
     """All tracks of one stem: `other` has one to three players, the rest one (voices perhaps two)."""
-    instrument = pick_weighted(rng, CAST[stem])
-    player = pick(rng, instrument)
     if stem == "drums":
         return [_track(rng, stem, player, play_drums(rng, plan, playing), plan)]
     if stem == "bass":
@@ -152,10 +167,10 @@ def _play_stem(
         if rng.random() < 0.25:
             voices.append(second_voice(line, plan, player))
         return [_track(rng, stem, player, voice, plan) for voice in voices if voice]
-    layers = pick_weighted(rng, ((0.4, 1), (0.4, 2), (0.2, 3)))
+    layers = pick_weighted(float(rng.random()), ((0.4, 1), (0.4, 2), (0.2, 3)))
     players = [player]
     while len(players) < layers:
-        extra = pick(rng, pick_weighted(rng, OTHERS))
+        extra = pick(rng, pick_weighted(float(rng.random()), OTHERS))
         if extra.family not in [before.family for before in players]:
             players.append(extra)
     return [

@@ -88,25 +88,25 @@ BASS_FIGURES = {
 COMPING = {
     "4/4": {
         "pad": "c---------------", "halves": "c-------c-------", "quarters": "c---c---c---c---",
-        "eighths": "c-c-c-c-c-c-c-c-", "skank": "..c...c...c...c.", "backbeat": "....c.......c...",
+        "eighths": "c-c-c-c-c-c-c-c-", "skank": "..c-..c-..c-..c-", "backbeat": "....c---....c---",
         "charleston": "c-----c-........", "pushed": "c--c--c-..c-c---", "montuno": "0-u-.u0-.u-u0-u-",
         "strum": "c---c-u-..u-c-u-", "strum 16": "c-u-cuu-c-u-cuu-", "boom chuck": "b---u---b---u---",
         "up": "0-1-2-3-2-1-0-1-", "up 16": "0123012301230123", "broken": "0-2-1-2-0-2-1-2-",
-        "picking": "0-3-1-3-0-2-1-3-", "stabs": "..........c.c...", "stabs 2": "c.......c..c....",
-        "hit": "c-c.........c---", "power": "p-p-p-p-p-p-p-p-", "power long": "p-------p---p---",
+        "picking": "0-3-1-3-0-2-1-3-", "stabs": "c--.......c-c-..", "stabs 2": "c-......c-.c-...",
+        "hit": "c-c-....c---c---", "power": "p-p-p-p-p-p-p-p-", "power long": "p-------p---p---",
         "chug": "p.ppp.ppp.ppp.pp", "held line": "3-------2-------", "slow line": "2---3---1---2---",
         "ostinato": "3.2.3.1.3.2.3.0.",
     },
     "3/4": {
         "pad": "c-----------", "boom chuck": "b---u---u---", "quarters": "c---c---c---",
         "eighths": "c-c-c-c-c-c-", "up": "0-1-2-3-2-1-", "broken": "0-2-3-2-3-2-",
-        "stabs": "....c...c...", "held line": "3-------2---", "strum": "c---c-u-c-u-",
+        "stabs": "....c-..c-..", "held line": "3-------2---", "strum": "c---c-u-c-u-",
         "power": "p---p-p-p-p-", "ostinato": "3-2-1-3-2-0-",
     },
     "6/8": {
         "pad": "c-----------", "halves": "c-----c-----", "eighths": "c-c-c-c-c-c-",
         "up": "0-1-2-3-2-1-", "boom chuck": "b---u-b---u-", "broken": "0-2-3-1-2-3-",
-        "strum": "c---u-c-u-u-", "held line": "3-----2-----", "stabs": "....c.....c.",
+        "strum": "c---u-c-u-u-", "held line": "3-----2-----", "stabs": "....c-....c-",
         "power": "p---p-p---p-", "ostinato": "3-2-1-3-2-0-",
     },
 }  # fmt: skip

@@ -173,19 +173,23 @@ class Plan:
                     yield section, number, start, number == len(starts) - 1
 
 
-def draw_plan(rng: np.random.Generator, seconds: float) -> Plan:
-    """Draw a plan whose whole bars last at least ``seconds``."""
-    style = pick_weighted(rng, STYLES)
+def draw_plan(rng: np.random.Generator, seconds: float, style_point: float) -> Plan:
+    """Draw a plan of whole bars: as many as ``seconds`` need, and one more to begin in.
+
+    ``style_point``, in [0, 1), selects the style by the styles' weights.
+    """
+    style = pick_weighted(style_point, STYLES)
     low, high = style.tempo
     tempo = round(low * (high / low) ** float(rng.random()), 1)
     swing = style.swing[0] + (style.swing[1] - style.swing[0]) * float(rng.random())
     key = int(rng.integers(12))
     mode = pick_weighted(
-        rng, ((0.45, "major"), (0.3, "minor"), (0.13, "dorian"), (0.12, "mixolydian"))
+        float(rng.random()),
+        ((0.45, "major"), (0.3, "minor"), (0.13, "dorian"), (0.12, "mixolydian")),
     )
     bar = STEPS_PER_BAR[style.metre] * STEP
     bar_seconds = bar / (TICKS_PER_QUARTER * tempo / 60)
-    sections = _draw_sections(rng, math.ceil(seconds / bar_seconds), bar, bar_seconds)
+    sections = _draw_sections(rng, math.ceil(seconds / bar_seconds) + 1, bar, bar_seconds)
     changes, chords = _draw_harmony(rng, sections, bar, key, mode, style.sevenths)
     return Plan(style, key, mode, tempo, round(swing, 3), sections, changes, chords)
 

@@ -75,7 +75,7 @@ def play_chords(
         instrument.low + (instrument.high - instrument.low) * (0.35 + 0.3 * rng.random())
     )
     roll = 0.012 if instrument.family in ("guitar", "pluck", "power guitar") else 0.002
-    detached = pick(rng, (0.45, 0.7, 0.9))
+    detached = pick(rng, (0.6, 0.8, 0.95))
     notes: list[Note] = []
     for section, _, start, _ in plan.bars(playing):
         for step, letter, length in pattern_steps(figure_of[section.name]):

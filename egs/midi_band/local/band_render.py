@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,17 @@ from band_compose import SPARE_SECONDS, Song
 from band_instruments import DRUM_CHANNEL
 from band_plan import Plan
 from band_score import TICKS_PER_QUARTER, Track
+from scipy.signal import lfilter
+
 from mixit_mss.errors import UserError
 
 SAMPLE_RATE = 44100
 FADE_SECONDS = 0.05
 HIGHEST_PEAK = 0.97
+LIMIT_DB = 18  # above a stem's RMS: unlimited drums would push everything else down
+LOW_CUT_HZ = 20  # some instruments of common sound fonts carry an offset
+BYTES_PER_FRAME = 8
+PATIENCE_SECONDS = 240
 SOUNDFONTS = (
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
     "/usr/share/soundfonts/FluidR3_GM.sf2",
@@ -104,7 +111,10 @@ def _midi_track(track: Track, channel: int, end: int) -> mido.MidiTrack:
     for note in track.notes:
         events.append((note.start, 4, _key("note_on", note.pitch, note.velocity)))
         events.append((note.start + note.ticks, 2, _key("note_off", note.pitch, 0)))
-    events = sorted((event for event in events if event[0] < end), key=lambda event: event[:2])
+    # What begins after the end is left out; what sounds there is let go at the end.
+    pressed = [event for event in events if event[0] < end]
+    events = pressed + [(end, 2, event[2]) for event in events if event[0] >= end and event[1] == 2]
+    events.sort(key=lambda event: event[:2])
     messages = mido.MidiTrack()
     now = 0
     for tick, _, message in events:
@@ -135,33 +145,43 @@ def render_stem(song: Song, stem: str, synthesiser: Synthesiser) -> np.ndarray:
         "synth.reverb.damp": damping,
         "synth.reverb.level": level,
     }
+    wanted = round(seconds * SAMPLE_RATE)
     with tempfile.TemporaryDirectory(prefix="midi_band_") as folder:
-        midi, raw, empty = (Path(folder) / name for name in ("stem.mid", "stem.raw", "empty.conf"))
+        midi, empty = Path(folder) / "stem.mid", Path(folder) / "empty.conf"
         midi_file(song.plan, tracks, seconds).save(midi)
         empty.touch()  # instead of the user's own ~/.fluidsynth
         command = [synthesiser.program, "-n", "-i", "-q", "-f", str(empty)]
         for name, value in settings.items():
             command += ["-o", f"{name}={value}"]
-        command += ["-T", "raw", "-O", "float", "-E", "little", "-F", str(raw)]
+        command += ["-T", "raw", "-O", "float", "-E", "little", "-F", "-"]
         command += [str(synthesiser.soundfont), str(midi)]
-        for _ in range(2):
-            answer = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", check=False
-            )
-            if answer.returncode == 0 and raw.exists() and raw.stat().st_size > 0:
-                break
-        else:
-            reason = (answer.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RenderError(
-                f"fluidsynth failed twice on {stem} (status {answer.returncode}: {reason})"
-            )
-        sound = np.fromfile(raw, dtype="<f4")
-    sound = sound[: len(sound) // 2 * 2].reshape(-1, 2).T
-    wanted = round(seconds * SAMPLE_RATE)
-    sound = np.pad(sound[:, :wanted], ((0, 0), (0, max(0, wanted - sound.shape[1]))))
-    if not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
+        sound = _play(command, wanted) or _play(command, wanted)
+    if sound is None:
+        raise RenderError(f"fluidsynth failed twice on {stem}: {' '.join(command)}")
+    samples = np.frombuffer(sound, dtype="<f4").reshape(-1, 2).T
+    samples = np.pad(samples, ((0, 0), (0, wanted - samples.shape[1])))
+    if not np.isfinite(samples).all() or np.abs(samples).max() < 1e-4:
         raise RenderError(f"fluidsynth played silence for {stem}")
-    return sound
+    return without_offset(samples)
+
+
+def _play(command: Sequence[str], frames: int) -> bytes | None:
+    """The first ``frames`` stereo float frames that FluidSynth writes to its output, or fewer.
+
+    Read through a pipe: what follows the song is never computed, and a FluidSynth whose reader was
+    killed ends by itself.  Returns None if it fails, or takes more than a few minutes.
+    """
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        watch = threading.Timer(PATIENCE_SECONDS, process.kill)
+        watch.start()
+        sound = process.stdout.read(frames * BYTES_PER_FRAME)
+        watch.cancel()
+        if len(sound) == frames * BYTES_PER_FRAME:
+            process.kill()
+            return sound
+    if process.returncode != 0 or not sound:
+        return None
+    return sound[: len(sound) // BYTES_PER_FRAME * BYTES_PER_FRAME]
 
 
 def active_rms(sound: np.ndarray, window_seconds: float = 0.25) -> float:
@@ -173,6 +193,29 @@ def active_rms(sound: np.ndarray, window_seconds: float = 0.25) -> float:
     return float(np.sqrt(energy[active].mean()))
 
 
+def without_offset(sound: np.ndarray) -> np.ndarray:
+    """Cut what lies below LOW_CUT_HZ: the usual one-pole DC blocker, over the samples."""
+    pole = np.exp(-2 * np.pi * LOW_CUT_HZ / SAMPLE_RATE)
+    return lfilter([1.0, -1.0], [1.0, -pole], sound, axis=-1).astype(np.float32)
+
+
+def limit(sound: np.ndarray, ceiling: float) -> np.ndarray:
+    """Leave samples up to half the ``ceiling`` alone and bend higher ones to stay below it."""
+    knee = ceiling / 2
+    size = np.abs(sound)
+    high = size > knee
+    limited = sound.copy()
+    limited[high] = np.sign(sound[high]) * (knee + knee * np.tanh(size[high] / knee - 1))
+    return limited
+
+
+def level(sound: np.ndarray, decibels: float) -> np.ndarray:
+    """Scale a stem to an active RMS of ``decibels`` (0 is 1), with its peaks limited."""
+    rms = active_rms(sound)
+    limited = limit(sound, rms * 10 ** (LIMIT_DB / 20))
+    return limited * np.float32(10 ** (decibels / 20) / active_rms(limited))
+
+
 def mix(song: Song, sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Level the stems, begin with the first sound, end with a fade, and round to 16 bits.
 
@@ -180,10 +223,7 @@ def mix(song: Song, sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     ``mixture``, which is exactly their sum.  One gain holds for the whole song.
     """
     length = round(song.seconds * SAMPLE_RATE)
-    levelled = {
-        stem: sound * np.float32(10 ** (song.levels[stem] / 20) / active_rms(sound))
-        for stem, sound in sounds.items()
-    }
+    levelled = {stem: level(sound, song.levels[stem]) for stem, sound in sounds.items()}
     together = sum(levelled.values())
     envelope = np.abs(together).max(axis=0)
     first = int(np.argmax(envelope > 10 ** (-50 / 20) * envelope.max()))

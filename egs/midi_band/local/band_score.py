@@ -52,14 +52,28 @@ def pick(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
     return options[int(rng.integers(len(options)))]
 
 
-def pick_weighted(rng: np.random.Generator, options: Sequence[tuple[float, Choice]]) -> Choice:
-    """One of the ``(weight, choice)`` pairs; weights need not sum to one."""
-    point = rng.random() * sum(weight for weight, _ in options)
+def pick_weighted(point: float, options: Sequence[tuple[float, Choice]]) -> Choice:
+    """The choice of the ``(weight, choice)`` pairs in whose share ``point``, in [0, 1), falls."""
+    point *= sum(weight for weight, _ in options)
     for weight, choice in options:
         point -= weight
         if point < 0:
             return choice
     return options[-1][1]
+
+
+def even_points(offsets: Sequence[float], number: int) -> list[float]:
+    """Point ``number`` of a sequence that fills the unit cube evenly, shifted by ``offsets``.
+
+    The additive recurrence of Roberts (2018): step along axis k by g^-(k+1), where g > 1 solves
+    g^(d+1) = g + 1 in d dimensions.  So even six songs cover the styles and instruments.
+    """
+    golden = 2.0
+    for _ in range(64):
+        golden = (1 + golden) ** (1 / (len(offsets) + 1))
+    return [
+        (offset + (number + 1) * golden ** -(axis + 1)) % 1 for axis, offset in enumerate(offsets)
+    ]
 
 
 def pattern_steps(pattern: str) -> list[tuple[int, str, int]]:

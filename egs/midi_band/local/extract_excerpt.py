@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from mixit_mss.bin.main import run
-from mixit_mss.data.audio import ffmpeg_program
+from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_folder, fingerprint, is_done, mark_done
 
@@ -48,7 +48,7 @@ def extract(stems: Path, folder: Path) -> None:
         return
     with atomic_folder(folder) as partial:
         for number, name in enumerate(STREAMS):
-            command = [ffmpeg_program(), "-nostdin", "-v", "error", "-i", str(stems)]
+            command = [find_ffmpeg(), "-nostdin", "-v", "error", "-i", str(stems)]
             command += ["-map", f"0:a:{number}", "-c:a", "pcm_f32le", str(partial / f"{name}.wav")]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode != 0:

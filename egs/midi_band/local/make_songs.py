@@ -27,6 +27,7 @@ import soundfile
 from band_compose import Song, compose_song
 from band_instruments import STEMS
 from band_render import SAMPLE_RATE, RenderError, Synthesiser, find_synthesiser, render_song
+
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
 from mixit_mss.files import (

@@ -1,0 +1,65 @@
+"""Fair comparisons in one process: contestants take turns, and memory is what the system saw."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+STATUS = Path("/proc/self/status")  # Linux only; elsewhere memory is reported as NaN
+CLEAR = Path("/proc/self/clear_refs")
+
+
+def alternate(contestants: Mapping[str, Callable], repeats: int) -> dict[str, float]:
+    """Seconds of each contestant: the best of `repeats` rounds in which each runs once.
+
+    Taking turns spreads whatever else the machine does over all of them; a first round, not
+    counted, pays for what is done once only.
+    """
+    best = dict.fromkeys(contestants, float("inf"))
+    for round_ in range(repeats + 1):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            seconds = time.perf_counter() - start
+            if round_ > 0:
+                best[name] = min(best[name], seconds)
+    return best
+
+
+def once(run: Callable) -> tuple[float, object]:
+    """Seconds of a single run, and its result."""
+    start = time.perf_counter()
+    result = run()
+    return time.perf_counter() - start, result
+
+
+def peak_growth(run: Callable) -> float:
+    """MiB by which the peak of resident memory during `run` exceeds what was resident before."""
+    if not CLEAR.exists():
+        return float("nan")
+    ctypes.CDLL(None).malloc_trim(0)  # else freed memory is used again, and no growth is seen
+    CLEAR.write_text("5")  # the peak starts anew from here
+    before = resident("VmRSS")
+    run()
+    return resident("VmHWM") - before
+
+
+def resident(field: str = "VmHWM") -> float:
+    """MiB of this process: ``VmRSS`` now, ``VmHWM`` at its peak."""
+    if not STATUS.exists():
+        return float("nan")
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines() if ":" in line)
+    return int(lines[field].split()[0]) / 1024
+
+
+def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """A Markdown table, numbers set to the right."""
+    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    print(f"\n{title}\n")
+    for line in [header, rule, *rows]:
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        print(f"| {' | '.join(cells)} |")

@@ -1,0 +1,47 @@
+"""Stage 2: list what training and scoring read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mixit_mss.bin.main import run
+
+DESCRIPTION = """\
+Join prepared corpora (what `mixit-mss segment` wrote) into the two lists from which everything after
+this stage reads: OUT/unlabelled.tracks.csv and .segments.csv for pre-training, and OUT/labelled.* for
+fine-tuning and scoring. Every file is looked up and its header compared with the tables, and a song
+of one split must not be in another one. Nothing is done if no table changed."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of this stage."""
+    parser = argparse.ArgumentParser(
+        prog="mixit-mss make-manifests",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    for kind in ("unlabelled", "labelled"):
+        add(
+            f"--{kind}",
+            nargs="+",
+            default=[],
+            metavar="DIR",
+            help=f"folders of {kind} corpora, for instance data/{kind}",
+        )
+    add("--out", required=True, metavar="DIR", help="folder to write, for instance manifests")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the stage; raises :class:`UserError` for what the user can mend."""
+    options = build_parser().parse_args(argv)
+    from mixit_mss.data.joining import join_corpora
+
+    corpora = {"unlabelled": options.unlabelled, "labelled": options.labelled}
+    print(join_corpora(corpora, options.out))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, "make-manifests"))

@@ -1,0 +1,96 @@
+"""Stage 6: scores of estimates against references."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from mixit_mss.errors import UserError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All options of ``mixit-mss score``."""
+    parser = argparse.ArgumentParser(
+        prog="mixit-mss score",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Score separated songs in dB: uSDR (song-level SNR), the same per channel, and "
+        "cSDR (museval's SDR, median over 1-s windows). Either all songs of a manifest's split, "
+        "with estimates in ESTIMATES/<song>/<stem>.wav, or one song, with --references FOLDER. "
+        "A stem that is silent throughout has no score; it is named and left out of the summary.",
+    )
+    songs = parser.add_mutually_exclusive_group(required=True)
+    songs.add_argument("--manifest", help="table of songs, such as manifests/labelled")
+    songs.add_argument("--references", metavar="FOLDER", help="one song's stems as files")
+    parser.add_argument("--split", default="test", help="which songs of --manifest")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--estimates", metavar="FOLDER", help="what mixit-mss separate wrote")
+    given.add_argument(
+        "--oracle",
+        choices=("mixture", "irm"),
+        help="score the mixture as every stem's estimate, or the ideal ratio mask",
+    )
+    parser.add_argument("--out", metavar="CSV", help="table to write, a row per song and stem")
+    parser.add_argument("--label", help="title of this row of the results; needs --out")
+    parser.add_argument("--order", type=int, default=0, help="place of this row in the results")
+    parser.add_argument(
+        "--full-bsseval", action="store_true", help="also museval's SDR, ISR, SIR, SAR: slow"
+    )
+    parser.add_argument("--nj", type=int, default=1, help="songs at a time")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Score what the options name; print a summary, write the table."""
+    args = build_parser().parse_args(argv)
+    if args.references and args.oracle:
+        raise UserError("--oracle needs --manifest, which says where the mixtures are")
+    if args.label and not args.out:
+        raise UserError("--label needs --out, beside which the row's facts are written")
+    if args.nj < 1:
+        raise UserError(f"--nj {args.nj} must be at least 1")
+    from mixit_mss.data.manifest import manifest_paths, read_manifest
+    from mixit_mss.evaluation import scoring
+    from mixit_mss.files import fingerprint, is_done, mark_done
+
+    options = {key: value for key, value in vars(args).items() if key != "nj"}
+    tables = manifest_paths(args.manifest) if args.manifest else [args.references]
+    stamp = fingerprint(options, [*tables, *([args.estimates] if args.estimates else [])])
+    stamps = Path(args.out).with_name(f".{Path(args.out).stem}") if args.out else None
+    if stamps and Path(args.out).exists() and is_done(stamps, stamp):
+        print(f"{args.out}: nothing changed, nothing to do")
+        return
+    if args.manifest:
+        manifest = read_manifest(args.manifest)
+        tasks = scoring.manifest_tasks(
+            manifest, args.split, args.estimates, args.oracle, args.full_bsseval
+        )
+    else:
+        tasks = [scoring.folder_task(args.references, args.estimates, args.full_bsseval)]
+    scores = scoring.score_songs(tasks, args.nj)
+    print(scoring.summary_text(scores))
+    if args.out:
+        scoring.write_scores(args.out, scores)
+        if args.label:
+            _write_facts(args, argv)
+        mark_done(stamps, stamp)
+        print(f"{args.out}: songs scored: {len(tasks)}")
+
+
+def _write_facts(args: argparse.Namespace, argv: list[str] | None) -> None:
+    """Complete ``experiment.json``: what trained a model stays; an oracle's facts are made here."""
+    from mixit_mss.evaluation.experiments import FILE, current_commit, write_experiment
+
+    folder = Path(args.out).parent
+    facts = {"label": args.label, "order": args.order}
+    if args.oracle or not (folder / FILE).exists():
+        command = shlex.join(["mixit-mss", "score", *(sys.argv[1:] if argv is None else argv)])
+        facts |= {"command": command, "commit": current_commit()}
+    write_experiment(folder, **facts)
+
+
+if __name__ == "__main__":
+    from mixit_mss.bin.main import run
+
+    sys.exit(run(main, "score"))

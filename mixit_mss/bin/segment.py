@@ -1,0 +1,183 @@
+"""Stage 1: cut a corpus into segments and drop silence."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+
+from mixit_mss.bin.main import run
+from mixit_mss.errors import UserError
+
+DESCRIPTION = """\
+Prepare a corpus for training: check every song, store it once at the training rate, and list the
+segments that are worth hearing.
+
+  --kind unlabelled   INPUT is any folder of songs. Each song is cut into 10-s segments every 5 s, and
+                      a segment with more than 5 s of silence is dropped. A share of the songs is
+                      held out for validation.
+  --kind labelled     INPUT is INPUT/{train,valid,test}/<song>/{mixture,<stem>,...}.<suffix>. Training
+                      stems are cut into 6-s segments in which the stem is active; validation songs
+                      are stored whole; test songs stay where and as they are.
+
+OUT gets audio/, tracks.csv, segments.csv and rejected.csv, which says of every file and segment left
+out why. A song that cannot be used never stops the others. Run the same command again to go on after
+an interruption: only what is missing or has changed is done."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of this stage."""
+    parser = argparse.ArgumentParser(
+        prog="mixit-mss segment",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--kind", choices=["unlabelled", "labelled"], required=True, help="see above")
+    add("--input", required=True, metavar="DIR", help="folder of the corpus; it is only read")
+    add("--out", required=True, metavar="DIR", help="folder to write, for instance data/unlabelled")
+    add(
+        *("--sample-rate", "-r"),
+        type=int,
+        default=44100,
+        metavar="HZ",
+        help="rate of training; higher ones are converted, lower ones rejected (default: 44100)",
+    )
+    add("--channels", type=int, default=2, metavar="N", help="stored channels (default: 2)")
+    add(
+        "--mono",
+        choices=["duplicate", "reject"],
+        default="duplicate",
+        help="what becomes of mono files where two channels are stored (default: duplicate)",
+    )
+    add(
+        "--store",
+        choices=["flac", "wav", "source"],
+        default="flac",
+        help="16-bit FLAC, 16-bit WAV, or only the original files, of which ranges are decoded in "
+        "training (default: flac)",
+    )
+    add(
+        "--stems",
+        default="vocals,drums,bass,other",
+        metavar="A,B,...",
+        help="labelled: names of the stems, separated by commas (default: vocals,drums,bass,other)",
+    )
+    add(
+        "--segment-seconds",
+        type=float,
+        metavar="S",
+        help="length of a segment (default: 10 unlabelled; 6, or 8 as in the release, labelled)",
+    )
+    add(
+        "--hop-seconds",
+        type=float,
+        metavar="S",
+        help="from one start to the next (default: half a segment)",
+    )
+    add(
+        "--silence-rule",
+        choices=["paper", "release"],
+        default="paper",
+        help="unlabelled: the paper's, by power in 1-s intervals, or that of the authors' code: half "
+        "seconds of exact zeros, and one bad segment drops the whole song (default: paper)",
+    )
+    add(
+        "--silence-db",
+        type=float,
+        metavar="DB",
+        help="unlabelled: an interval below this power re full scale is silent (default: -60)",
+    )
+    add(
+        "--activity-rule",
+        choices=["paper", "release"],
+        default="paper",
+        help="labelled: constants of the source activity detection (default: paper)",
+    )
+    add(
+        "--activity-energy",
+        choices=["sum", "mean"],
+        default="sum",
+        help="labelled: energy of a chunk as the sum of squares or the mean square (default: sum)",
+    )
+    add(
+        "--valid-fraction",
+        type=float,
+        default=0.05,
+        metavar="F",
+        help="unlabelled: share of songs held out for validation, drawn by a hash of the name; at "
+        "least two of four or more songs, none with 0 (default: 0.05)",
+    )
+    add("--nj", type=int, default=1, metavar="N", help="songs worked on at a time (default: 1)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the stage; raises :class:`UserError` for what the user can mend."""
+    options = build_parser().parse_args(argv)
+    options.stems = [stem.strip() for stem in options.stems.split(",")]
+    _check(options)
+    from mixit_mss.data.corpora.folder import labelled_songs, unlabelled_songs
+    from mixit_mss.data.corpus import build_corpus
+
+    settings = _settings(options)
+    if options.kind == "unlabelled":
+        records, fraction = unlabelled_songs(options.input), options.valid_fraction
+    else:
+        records, fraction = labelled_songs(options.input, options.stems), 0.0
+    print(build_corpus(records, settings, options.out, options.nj, fraction))
+
+
+def _settings(options: argparse.Namespace):
+    """Settings of the kind asked for, checked against each other."""
+    from mixit_mss.data import activity, preparation, segmentation
+
+    common = {name: getattr(options, name) for name in ("sample_rate", "channels", "mono", "store")}
+    length, hop = options.segment_seconds, options.hop_seconds
+    try:
+        if options.kind == "labelled":
+            rule = activity.ACTIVITY_RULES[options.activity_rule]
+            length = length or rule.segment_seconds
+            rule = replace(rule, segment_seconds=length, hop_seconds=hop or length / 2)
+            rule = replace(rule, energy=options.activity_energy)
+            segmentation.whole_ratio(rule.hop_seconds, rule.chunk_seconds, "hop")
+            return preparation.LabelledSettings(**common, stems=tuple(options.stems), activity=rule)
+        rule = segmentation.SILENCE_RULES[options.silence_rule]
+        if options.silence_db is not None:
+            rule = replace(rule, threshold_db=options.silence_db)
+        length = length or 10.0
+        hop = hop or length / 2
+        segmentation.whole_ratio(length, rule.interval_seconds, "segment")
+        segmentation.whole_ratio(hop, rule.interval_seconds, "hop")
+        return preparation.UnlabelledSettings(
+            **common, segment_seconds=length, hop_seconds=hop, silence=rule
+        )
+    except ValueError as error:
+        raise UserError(f"--segment-seconds and --hop-seconds do not fit: {error}") from error
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("sample_rate", "channels", "nj", "segment_seconds", "hop_seconds"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name.replace('_', '-')} must be positive, got {value}")
+    if not 0 <= options.valid_fraction < 1:
+        raise UserError(f"--valid-fraction must be from 0 to below 1, got {options.valid_fraction}")
+    if options.silence_db is not None and not options.silence_db < 0:
+        raise UserError(f"--silence-db must be negative, got {options.silence_db}")
+    stems = options.stems
+    if not all(stems) or len(set(stems)) < len(stems) or "mixture" in stems:
+        raise UserError(
+            f"--stems must be different names, separated by commas, and none of them mixture, "
+            f"got {','.join(stems)}"
+        )
+    source, target = (os.path.realpath(path) for path in (options.input, options.out))
+    if os.path.commonpath([source, target]) in (source, target):
+        raise UserError(
+            f"--out {options.out} and --input {options.input} must not lie in each other"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, "segment"))

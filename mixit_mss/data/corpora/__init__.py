@@ -1,0 +1,24 @@
+"""Corpora: one module each, which lists what is there as :class:`Record` and reads no audio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Record:
+    """One audio file of a corpus.
+
+    Attributes:
+        path: absolute, as found (links are not followed).
+        song: name that is unique within the corpus; files of one song share it.
+        stem: "mixture", or the stem's name.
+        split: "train", "valid" or "test"; empty if the corpus has none.
+        license: as the corpus states it, may be empty.
+    """
+
+    path: str
+    song: str
+    stem: str
+    split: str = ""
+    license: str = ""

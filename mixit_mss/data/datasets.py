@@ -1,0 +1,333 @@
+"""Training and validation examples, each a pure function of (seed, epoch, index).
+
+A dataset has no state and no epoch: the sampler hands out global indices, ``epoch * length + i``, and
+an example is drawn from a generator made of the seed and that index alone.  So it is the same with
+any number of workers or devices, and after a run was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from mixit_mss.data import audio
+from mixit_mss.data.manifest import Manifest
+from mixit_mss.data.mixing import balance_mixtures, dynamic_mixing, is_silent, random_start
+from mixit_mss.data.segmentation import to_samples
+from mixit_mss.errors import UserError
+
+# A segment may hold some silence.  A crop that is silent throughout teaches nothing and has no SNR,
+# so another place in the segment is tried, at most this often.
+MAX_TRIES = 10
+
+
+class UnlabelledMixtures(Dataset):
+    """Crops of ``num_mixtures`` different tracks each, (mixture, channel, sample) float32.
+
+    Their sum is the mixture of mixtures.  Every segment is equally likely, and the segments of one
+    example come from different tracks.  Examples never run out: any index from 0 on is one.
+
+    Args:
+        manifest: what to draw from, already selected by split.
+        chunk_seconds: length of a crop.
+        num_mixtures: mixtures per MoM (paper: 2).
+        gain_db: None leaves levels as they are (the paper names none); else each mixture's power is
+            U(-gain_db, gain_db) dB above the last one's (the authors' code: 5).
+        seed: of all draws.
+        sample_rate: Hz of the examples, to which other tracks are converted as they are read; None
+            takes the rate that all tracks have.
+        num_channels: of the examples; mono tracks are duplicated.
+
+    Raises:
+        UserError: too few tracks, or a segment shorter than the crop.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        chunk_seconds: float,
+        num_mixtures: int = 2,
+        gain_db: float | None = None,
+        seed: int = 0,
+        sample_rate: int | None = None,
+        num_channels: int = 2,
+    ):
+        self._pool = SegmentPool(manifest, chunk_seconds, sample_rate, num_channels)
+        have = int((np.diff(self._pool.offsets) > 0).sum())
+        if have < num_mixtures:
+            raise UserError(
+                f"'{manifest.name}' has {have} tracks with segments in this split, but a mixture "
+                f"of mixtures needs {num_mixtures}; add songs, or hold out another share"
+            )
+        self._num_mixtures, self._gain_db, self._seed = num_mixtures, gain_db, seed
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        generator = np.random.default_rng((self._seed, index))
+        segments = draw_from_tracks(self._pool.offsets, self._num_mixtures, generator)
+        mixtures = np.stack([self._pool.crop(segment, generator) for segment in segments])
+        if self._gain_db is not None:
+            mixtures = balance_mixtures(mixtures, generator, self._gain_db)
+        return torch.from_numpy(mixtures)
+
+
+class ValidationMixtures(UnlabelledMixtures):
+    """A fixed number of examples of :class:`UnlabelledMixtures`: the same in every epoch."""
+
+    def __init__(self, manifest: Manifest, num_chunks: int, chunk_seconds: float, **options):
+        super().__init__(manifest, chunk_seconds, **options)
+        self._num_chunks = num_chunks
+
+    def __len__(self) -> int:
+        return self._num_chunks
+
+
+class LabelledStems(Dataset):
+    """Dynamic mixing: references (source, channel, sample) float32, their sum is the mixture.
+
+    The segment of each stem is drawn on its own, so stems of different songs meet.  Examples never
+    run out: any index from 0 on is one.
+
+    Args:
+        manifest: the training split, with segments of every stem.
+        stems: names, in the order of the source axis.
+        chunk_seconds: length of a crop.
+        normalise: "rms" or "mean_absolute", see :func:`mixing.normalise`.
+        gain_db: stems get U(-gain_db, gain_db) dB.
+        drop: probability that a stem is left out.
+        seed: of all draws.
+        sample_rate: as for :class:`UnlabelledMixtures`.
+        num_channels: of the examples.
+
+    Raises:
+        UserError: a stem without segments, or a segment shorter than the crop.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        stems: Sequence[str],
+        chunk_seconds: float,
+        normalise: str = "rms",
+        gain_db: float = 10.0,
+        drop: float = 0.05,
+        seed: int = 0,
+        sample_rate: int | None = None,
+        num_channels: int = 2,
+    ):
+        self._pools = [
+            SegmentPool(manifest.select(stem=stem), chunk_seconds, sample_rate, num_channels, stem)
+            for stem in stems
+        ]
+        self._mixing = {"level": normalise, "gain_db": gain_db, "drop": drop}
+        self._seed = seed
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        generator = np.random.default_rng((self._seed, index))
+        crops = [pool.crop(int(generator.integers(len(pool))), generator) for pool in self._pools]
+        return torch.from_numpy(dynamic_mixing(np.stack(crops), generator, **self._mixing))
+
+
+class LabelledChunks(Dataset):
+    """Whole songs in consecutive chunks: references (source, channel, sample), in song order.
+
+    What is left at the end of a song is left out; a song shorter than one chunk is padded with
+    zeros.
+
+    Args:
+        manifest: for instance the validation split; no segments are needed.
+        stems: names, in the order of the source axis.
+        chunk_seconds: length of a chunk.
+        sample_rate: as for :class:`UnlabelledMixtures`.
+        num_channels: of the examples.
+
+    Attributes:
+        songs: names of the songs.
+        song_of: (chunk,) index into ``songs`` of each chunk.
+
+    Raises:
+        UserError: no song, or a song without one of the stems.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        stems: Sequence[str],
+        chunk_seconds: float,
+        sample_rate: int | None = None,
+        num_channels: int = 2,
+    ):
+        self._tracks = TrackReader(manifest, chunk_seconds, sample_rate, num_channels)
+        names = zip(manifest.tracks["song"], manifest.tracks["stem"], strict=True)
+        row_of = {name: row for row, name in enumerate(names)}
+        self.songs = list(dict.fromkeys(manifest.tracks["song"]))
+        self._rows, chunks = [], []
+        for song in self.songs:
+            for stem in stems:
+                if (song, stem) not in row_of:
+                    raise UserError(f"'{manifest.name}' has no stem '{stem}' of song '{song}'")
+            rows = [row_of[song, stem] for stem in stems]
+            frames = manifest.tracks["frames"].to_numpy()[rows].min()
+            self._rows.append(rows)
+            chunks.append(max(1, int(frames // self._tracks.source_frames[rows[0]])))
+        self.song_of = np.repeat(np.arange(len(self.songs)), chunks)
+        self._place = np.concatenate([np.arange(count) for count in chunks])
+
+    def __len__(self) -> int:
+        return len(self.song_of)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        crops = []
+        for track in self._rows[self.song_of[index]]:
+            start = int(self._place[index] * self._tracks.source_frames[track])
+            crops.append(self._tracks.crop(track, start))
+        return torch.from_numpy(np.stack(crops))
+
+
+class TrackReader:
+    """Crops of fixed length from the tracks of a manifest, at one rate and number of channels.
+
+    Holds flat arrays only, which forked workers share.
+    """
+
+    def __init__(
+        self, manifest: Manifest, chunk_seconds: float, sample_rate: int | None, num_channels: int
+    ):
+        rates = sorted(set(manifest.tracks["sample_rate"]))
+        if not rates:
+            raise UserError(f"'{manifest.name}' has no tracks in this split")
+        if sample_rate is None and len(rates) > 1:
+            raise UserError(
+                f"'{manifest.name}' has tracks at {', '.join(map(str, rates))} Hz; store them at "
+                "one rate, or name the sample rate of the examples"
+            )
+        self._rate = rates[0] if sample_rate is None else sample_rate
+        paths = [os.fsencode(path) for path in manifest.tracks["path"]]
+        self._ends = np.cumsum([len(path) for path in paths], dtype=np.int64)
+        self._names = np.frombuffer(b"".join(paths), dtype=np.uint8)
+        self._rates = manifest.tracks["sample_rate"].to_numpy(np.int32)
+        self._lengths = manifest.tracks["frames"].to_numpy(np.int64)
+        self._channels = num_channels
+        self.chunk_frames = to_samples(chunk_seconds, self._rate)
+        # samples at the track's own rate that make one chunk
+        self.source_frames = (chunk_seconds * self._rates + 1e-6).astype(np.int64)
+
+    def path(self, track: int) -> str:
+        start = self._ends[track - 1] if track else 0
+        return os.fsdecode(self._names[start : self._ends[track]].tobytes())
+
+    def crop(self, track: int, start: int) -> np.ndarray:
+        """(channel, sample) from sample ``start`` of a track, counted at the track's own rate."""
+        frames = min(self.source_frames[track], self._lengths[track] - start)
+        waveform, rate = audio.read(self.path(track), int(start), int(frames))
+        waveform = audio.resample(waveform, rate, self._rate)
+        waveform = audio.to_channels(waveform, self._channels)[:, : self.chunk_frames]
+        missing = self.chunk_frames - waveform.shape[1]
+        return np.pad(waveform, ((0, 0), (0, missing))) if missing else waveform
+
+
+class SegmentPool:
+    """The segments of a manifest, and random crops of them."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        chunk_seconds: float,
+        sample_rate: int | None,
+        num_channels: int,
+        stem: str = "mixture",
+    ):
+        self._tracks = TrackReader(manifest, chunk_seconds, sample_rate, num_channels)
+        self._segments, self.offsets = manifest.segments, manifest.offsets
+        if not len(self):
+            raise UserError(f"'{manifest.name}' lists no segment of stem '{stem}' in this split")
+        short = self._segments.frames < self._tracks.source_frames[self._segments.track]
+        if short.any():
+            track = self._segments.track[short.argmax()]
+            seconds = self._segments.frames[short.argmax()] / manifest.tracks["sample_rate"][track]
+            raise UserError(
+                f"'{manifest.name}' has a segment of {seconds:g} s in '{self._tracks.path(track)}', "
+                f"shorter than the crops of {chunk_seconds:g} s; segment anew or crop shorter"
+            )
+
+    def __len__(self) -> int:
+        return len(self._segments.track)
+
+    def crop(self, index: int, generator: np.random.Generator) -> np.ndarray:
+        """A uniform crop within segment ``index``, (channel, sample), not silent if possible."""
+        track, start = int(self._segments.track[index]), int(self._segments.start[index])
+        frames, crop_frames = int(self._segments.frames[index]), self._tracks.source_frames[track]
+        for _ in range(MAX_TRIES):
+            offset = random_start(frames, int(crop_frames), generator)
+            waveform = self._tracks.crop(track, start + offset)
+            if not is_silent(waveform) or frames == crop_frames:
+                break
+        return waveform
+
+
+class EpochSampler(Sampler[int]):
+    """Global indices ``epoch * length + i`` of one epoch, in order.
+
+    Lightning calls :meth:`set_epoch` before each epoch, as it does for torch's own distributed
+    sampler; pass ``use_distributed_sampler=False`` to its trainer.
+
+    Args:
+        length: examples per epoch, over all devices.
+        position: examples of the first epoch that were seen already, over all devices.
+        rank: of this device.
+        world_size: number of devices.  Device r takes every ``world_size``-th example from r on, so
+            that the devices' batches together are the batch that one device would see.
+        epoch: the first epoch.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        position: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        epoch: int = 0,
+    ):
+        self.length, self.position, self.epoch = length, position, epoch
+        self.rank, self.world_size = rank, world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of another epoch; the same epoch keeps its position."""
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(*self._bounds(), self.world_size))
+
+    def __len__(self) -> int:
+        return len(range(*self._bounds(), self.world_size))
+
+    def _bounds(self) -> tuple[int, int]:
+        first = self.epoch * self.length
+        # every device gets as many, or they would wait for each other for ever
+        whole = self.length - (self.length - self.position) % self.world_size
+        return first + self.position + self.rank, first + whole
+
+
+def draw_from_tracks(offsets: np.ndarray, count: int, generator: np.random.Generator) -> list[int]:
+    """``count`` segments of different tracks, each uniform over the segments of tracks not yet used.
+
+    Args:
+        offsets: (track + 1,) segments of track t are ``offsets[t]`` to ``offsets[t + 1] - 1``.
+        count: at most the number of tracks that have segments.
+        generator: source of the draws.
+    """
+    drawn: list[int] = []
+    used: list[int] = []  # tracks, ascending
+    for _ in range(count):
+        left = int(offsets[-1]) - sum(int(offsets[t + 1] - offsets[t]) for t in used)
+        segment = int(generator.integers(left))
+        for track in used:  # step over the segments of the used tracks
+            if segment >= offsets[track]:
+                segment += int(offsets[track + 1] - offsets[track])
+        drawn.append(segment)
+        used = sorted([*used, int(np.searchsorted(offsets, segment, side="right")) - 1])
+    return drawn

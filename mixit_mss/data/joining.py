@@ -1,0 +1,131 @@
+"""Stage 2: join prepared corpora into one manifest per kind, and check them against the files."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+from pathlib import Path
+
+from mixit_mss.data import audio
+from mixit_mss.data.manifest import (
+    SPLITS,
+    Manifest,
+    concatenate,
+    manifest_paths,
+    read_manifest,
+    write_manifest,
+)
+from mixit_mss.errors import UserError
+from mixit_mss.files import STAMP, fingerprint, is_done, mark_done
+
+READERS = 8
+
+
+def join_corpora(corpora: dict[str, list[str]], folder: str | Path) -> str:
+    """Write ``folder/<kind>.tracks.csv`` and ``.segments.csv`` of every kind with corpora.
+
+    Args:
+        corpora: kind ("unlabelled", "labelled") to folders that stage 1 wrote.
+        folder: where the manifests go.
+
+    Returns:
+        A summary to print.
+
+    Raises:
+        UserError: a table or a file is missing or they disagree, or splits share a song.
+    """
+    corpora = {kind: names for kind, names in corpora.items() if names}
+    if not corpora:
+        raise UserError("no corpus was named; use --unlabelled DIR or --labelled DIR or both")
+    folder = Path(folder)
+    tables = [table for names in corpora.values() for name in names for table in _tables(name)]
+    wanted = fingerprint({"corpora": corpora}, tables)
+    written = [table for kind in corpora for table in manifest_paths(folder / kind)]
+    if is_done(folder, wanted) and all(table.is_file() for table in written):
+        return f"{folder}: nothing to do, the tables of the corpora are as they were"
+    manifests = {kind: _join(kind, names) for kind, names in corpora.items()}
+    # The stamp goes first: between two tables nothing may look finished.
+    (folder / STAMP).unlink(missing_ok=True)
+    for kind, manifest in manifests.items():
+        write_manifest(folder / kind, manifest)
+    mark_done(folder, wanted)
+    return "\n".join(_summary(folder / kind, manifest) for kind, manifest in manifests.items())
+
+
+def check_headers(manifest: Manifest) -> None:
+    """Compare length, rate and channels of every file with the table.
+
+    Raises:
+        UserError: names the first file that differs.
+    """
+    columns = ("path", "frames", "sample_rate", "channels")
+    rows = list(zip(*(manifest.tracks[name] for name in columns), strict=True))
+    with ThreadPoolExecutor(READERS) as readers:
+        for row, info in zip(
+            rows, readers.map(audio.probe, [path for path, *_ in rows]), strict=True
+        ):
+            path, frames, rate, channels = row
+            # an MP3's header may count two frames more or less than it decodes to
+            slack = audio.MP3_SLACK if path.lower().endswith(".mp3") else 0
+            same = (info.sample_rate, info.channels) == (rate, channels)
+            if not same or abs(info.frames - frames) > slack:
+                raise UserError(
+                    f"'{path}' has {info.frames} samples, {info.channels} channels at "
+                    f"{info.sample_rate} Hz, but '{manifest.name}' lists {frames}, {channels} and "
+                    f"{rate}; run stage 1 again"
+                )
+
+
+def check_disjoint(manifest: Manifest) -> None:
+    """See that no song is in two splits.
+
+    Raises:
+        UserError: names one such song.
+    """
+    tracks = manifest.tracks
+    songs = {split: set(tracks["song"][tracks["split"] == split]) for split in SPLITS}
+    for one, other in combinations(SPLITS, 2):
+        common = sorted(songs[one] & songs[other])
+        if common:
+            raise UserError(
+                f"song '{common[0]}' of '{manifest.name}' is in both {one} and {other} "
+                f"({len(common)} such songs); a song may be in one split only"
+            )
+
+
+def _tables(name: str) -> tuple[Path, Path]:
+    if not os.path.isdir(name):
+        raise UserError(f"'{name}' is not a folder; run stage 1 (mixit-mss segment) first")
+    return manifest_paths(name)
+
+
+def _join(kind: str, names: list[str]) -> Manifest:
+    """Manifest of all corpora of one kind; with several, songs get the corpus's name in front."""
+    parts = []
+    for name in names:
+        part = read_manifest(name)
+        labelled = bool((part.tracks["stem"] != "mixture").any())
+        if labelled != (kind == "labelled"):
+            raise UserError(f"'{name}' is no {kind} corpus; it was given as --{kind}")
+        check_headers(part)
+        check_disjoint(part)
+        if len(names) > 1:
+            part.tracks["song"] = [f"{Path(name).name}/{song}" for song in part.tracks["song"]]
+        parts.append(part)
+    if len({Path(name).name for name in names}) < len(names):
+        raise UserError(f"two --{kind} folders have the same name: {', '.join(names)}")
+    return concatenate(parts, kind)
+
+
+def _summary(stem_path: Path, manifest: Manifest) -> str:
+    lines = [f"{stem_path}: {len(manifest.tracks)} tracks, {manifest.hours:.2f} h of audio"]
+    for split in SPLITS:
+        part = manifest.select(split=split)
+        for stem in dict.fromkeys(part.tracks["stem"]):
+            tracks = part.select(stem=stem)
+            lines.append(
+                f"  {split} {stem}: {len(tracks.tracks)} tracks, {tracks.hours:.2f} h, "
+                f"{len(tracks.segments.track)} segments"
+            )
+    return "\n".join(lines)

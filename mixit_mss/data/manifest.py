@@ -1,0 +1,264 @@
+"""The tables that preparation hands to training: tracks once, segments as (track, start, frames).
+
+A segment costs 16 bytes in three flat arrays and no Python object, so that six million of them fit
+in memory and are shared, not copied, by forked data-loading workers.  In memory the id of a track
+is its row, and segments are sorted by track.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mixit_mss.errors import UserError
+from mixit_mss.files import atomic_path
+
+TRACK_COLUMNS = {
+    "track": "int64",
+    "song": "str",
+    "stem": "str",
+    "split": "str",
+    "path": "str",
+    "frames": "int64",
+    "sample_rate": "int64",
+    "channels": "int64",
+    "license": "str",
+}
+SEGMENT_COLUMNS = {"track": "int64", "start": "int64", "frames": "int64"}
+SPLITS = ("train", "valid", "test")
+# Up to here a path is written relative to its table, so that a recipe's folder can be moved:
+# data/<corpus>/tracks.csv -> ../../downloads/<song>.
+MAX_CLIMB = 2
+
+
+class Segments(NamedTuple):
+    """Flat arrays over segments: ``track`` (row of the track table), ``start``, ``frames``."""
+
+    track: np.ndarray  # int32
+    start: np.ndarray  # int64, samples
+    frames: np.ndarray  # int32, samples per channel
+
+
+NO_SEGMENTS = Segments(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int32))
+
+
+@dataclass
+class Manifest:
+    """Tracks and segments of one corpus or of several.
+
+    Attributes:
+        tracks: one row per audio file, columns ``TRACK_COLUMNS``, ``path`` absolute, ``track``
+            equal to the row number.
+        segments: sorted by track.
+        name: where it came from, for messages.
+    """
+
+    tracks: pd.DataFrame
+    segments: Segments
+    name: str = ""
+
+    def select(self, split: str | None = None, stem: str | None = None) -> Manifest:
+        """The tracks of one split and/or stem with their segments, numbered anew."""
+        wanted = np.ones(len(self.tracks), dtype=bool)
+        for column, value in (("split", split), ("stem", stem)):
+            if value is not None:
+                wanted &= (self.tracks[column] == value).to_numpy()
+        tracks = self.tracks[wanted].reset_index(drop=True)
+        tracks["track"] = np.arange(len(tracks))
+        kept = wanted[self.segments.track]
+        new_ids = (np.cumsum(wanted) - 1).astype(np.int32)
+        segments = Segments(
+            new_ids[self.segments.track[kept]],
+            self.segments.start[kept],
+            self.segments.frames[kept],
+        )
+        return Manifest(tracks, segments, self.name)
+
+    def stems(self) -> list[str]:
+        """Names of the stems, in the order of the tracks."""
+        return list(dict.fromkeys(self.tracks["stem"]))
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(track + 1,) int64: segments of track t are ``offsets[t]`` to ``offsets[t + 1] - 1``."""
+        counts = np.bincount(self.segments.track, minlength=len(self.tracks))
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    @property
+    def hours(self) -> float:
+        """Length of all tracks."""
+        return float((self.tracks["frames"] / self.tracks["sample_rate"]).sum() / 3600)
+
+
+def manifest_paths(stem_path: str | Path) -> tuple[Path, Path]:
+    """Names of the two tables: FOLDER/tracks.csv and segments.csv, or STEM.tracks.csv and so on."""
+    path = Path(os.path.abspath(stem_path))
+    if path.is_dir():
+        return path / "tracks.csv", path / "segments.csv"
+    return path.with_name(f"{path.name}.tracks.csv"), path.with_name(f"{path.name}.segments.csv")
+
+
+table_paths = manifest_paths
+
+
+def read_manifest(stem_path: str | Path, check_files: bool = True) -> Manifest:
+    """Read and check ``<stem_path>.tracks.csv`` and ``<stem_path>.segments.csv``.
+
+    Args:
+        stem_path: for instance ``manifests/labelled``, or a corpus folder with the two tables.
+        check_files: whether every audio file has to exist.
+
+    Raises:
+        UserError: names the table, the column and the row (line of the file) of the first fault.
+    """
+    tracks_path, segments_path = manifest_paths(stem_path)
+    tracks = _read_table(tracks_path, TRACK_COLUMNS)
+    rows = _read_table(segments_path, SEGMENT_COLUMNS)
+    tracks["path"] = [os.path.normpath(tracks_path.parent / path) for path in tracks["path"]]
+    _check_tracks(tracks, tracks_path, check_files)
+    row_of = pd.Index(tracks["track"]).get_indexer(rows["track"])
+    _check_segments(tracks, row_of, rows, segments_path)
+    segments = Segments(
+        row_of.astype(np.int32), rows["start"].to_numpy(), rows["frames"].to_numpy(np.int32)
+    )
+    tracks["track"] = np.arange(len(tracks))
+    return Manifest(tracks, _sorted(segments), str(stem_path))
+
+
+def write_manifest(stem_path: str | Path, manifest: Manifest) -> None:
+    """Write both tables, each atomically; see :func:`read_manifest`."""
+    tracks_path, segments_path = manifest_paths(stem_path)
+    tracks = manifest.tracks[list(TRACK_COLUMNS)].copy()
+    tracks["path"] = [portable_path(path, tracks_path.parent) for path in tracks["path"]]
+    segments = pd.DataFrame(manifest.segments._asdict())
+    for path, table in ((segments_path, segments), (tracks_path, tracks)):
+        write_table(path, table)
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write one CSV table atomically."""
+    with atomic_path(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def make_manifest(rows: Iterable[dict], segments: Iterable[tuple], name: str = "") -> Manifest:
+    """Manifest from track rows (dicts of ``TRACK_COLUMNS`` less ``track``) and, for each row, a
+    pair (starts, frames of every segment) in samples."""
+    tracks = pd.DataFrame(list(rows), columns=list(TRACK_COLUMNS))
+    tracks["track"] = np.arange(len(tracks))
+    parts = [
+        (np.full(len(starts), track, np.int32), starts, np.full(len(starts), frames, np.int32))
+        for track, (starts, frames) in enumerate(segments)
+    ]
+    joined = [np.concatenate(column) for column in zip(*parts, strict=True)] or NO_SEGMENTS
+    return Manifest(tracks, Segments(joined[0], joined[1].astype(np.int64), joined[2]), name)
+
+
+def concatenate(manifests: list[Manifest], name: str = "") -> Manifest:
+    """Join several manifests; tracks are numbered anew."""
+    offsets = np.cumsum([0] + [len(manifest.tracks) for manifest in manifests]).astype(np.int32)
+    tracks = pd.concat([manifest.tracks for manifest in manifests], ignore_index=True)
+    tracks["track"] = np.arange(len(tracks))
+    tables = [manifest.segments for manifest in manifests]
+    segments = Segments(
+        np.concatenate(
+            [table.track + first for table, first in zip(tables, offsets, strict=False)]
+        ),
+        np.concatenate([table.start for table in tables]),
+        np.concatenate([table.frames for table in tables]),
+    )
+    return Manifest(tracks, segments, name)
+
+
+def portable_path(path: str | Path, folder: str | Path) -> str:
+    """``path`` relative to ``folder`` if it is near (at most two folders up), else absolute.
+
+    Both are taken as written, without following links: a data folder may be a link to another disk.
+    """
+    absolute = os.path.abspath(path)
+    relative = os.path.relpath(absolute, os.path.abspath(folder))
+    return relative if Path(relative).parts.count("..") <= MAX_CLIMB else absolute
+
+
+def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+    if not path.is_file():
+        raise UserError(f"'{path}' does not exist; run the stage that writes it")
+    options = {"keep_default_na": False, "encoding": "utf-8"}
+    numbers = [name for name, kind in columns.items() if kind != "str"]
+    try:
+        header = pd.read_csv(path, nrows=0, **options).columns
+        for name in columns:
+            if name not in header:
+                raise UserError(f"'{path}' has no column '{name}'; it needs {', '.join(columns)}")
+        table = pd.read_csv(path, usecols=list(columns), dtype=columns, **options)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"'{path}' is not a CSV table ({str(error).strip()})") from error
+    except (ValueError, OverflowError) as error:
+        # Something is no number; look for it slowly, now that there is something to find.
+        text = pd.read_csv(path, usecols=list(columns), dtype=str, **options).fillna("")
+        for name in numbers:
+            bad = ~text[name].str.fullmatch(r"-?\d{1,18}")
+            _first(
+                bad, path, name, lambda row, name=name: f"'{text[name][row]}' is no whole number"
+            )
+        raise UserError(f"'{path}' cannot be read ({error})") from error
+    strings = [name for name, kind in columns.items() if kind == "str"]
+    table[strings] = table[strings].fillna("")
+    return table[list(columns)]
+
+
+def _check_tracks(tracks: pd.DataFrame, path: Path, check_files: bool) -> None:
+    for name in ("frames", "sample_rate", "channels"):
+        values = tracks[name].to_numpy()
+        lowest = 0 if name == "frames" else 1
+        _first(values < lowest, path, name, lambda row, v=values: f"{v[row]} is too small")
+    _first(tracks["track"].duplicated(), path, "track", lambda row: "the id is there twice")
+    split = tracks["split"]
+    _first(
+        ~split.isin(SPLITS),
+        path,
+        "split",
+        lambda row: f"'{split[row]}' is not train, valid or test",
+    )
+    if check_files:
+        missing = np.array([not os.path.isfile(name) for name in tracks["path"]], dtype=bool)
+        _first(missing, path, "path", lambda row: f"'{tracks['path'][row]}' does not exist")
+
+
+def _check_segments(
+    tracks: pd.DataFrame, track: np.ndarray, rows: pd.DataFrame, path: Path
+) -> None:
+    start, frames = rows["start"].to_numpy(), rows["frames"].to_numpy()
+    _first(track < 0, path, "track", lambda row: "the track table has no such id")
+    _first(start < 0, path, "start", lambda row: f"{start[row]} is negative")
+    _first(frames < 1, path, "frames", lambda row: f"{frames[row]} is not positive")
+    _first(frames >= 2**31, path, "frames", lambda row: f"{frames[row]} is too large")
+    length = tracks["frames"].to_numpy()
+    beyond = start + frames > length[track]
+    _first(
+        beyond,
+        path,
+        "frames",
+        lambda row: f"ends after the {length[track[row]]} samples of its track",
+    )
+
+
+def _first(bad, path: Path, column: str, what) -> None:
+    """Raise the error for the first true value of ``bad``, if there is one."""
+    bad = np.asarray(bad, dtype=bool)
+    if bad.any():
+        row = int(bad.argmax())
+        raise UserError(f"'{path}', column '{column}', line {row + 2}: {what(row)}")
+
+
+def _sorted(segments: Segments) -> Segments:
+    if (np.diff(segments.track) >= 0).all():
+        return segments
+    order = np.argsort(segments.track, kind="stable")
+    return Segments(*(values[order] for values in segments))

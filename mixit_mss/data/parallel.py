@@ -1,0 +1,73 @@
+"""Work on many files with several processes, none of which can stop the others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+
+def run_parallel(
+    work: Callable[[Any], Any], jobs: Iterable[Any], num_processes: int
+) -> Iterator[tuple[Any, Any]]:
+    """Yield (job, ``work(job)``) as they finish, in no fixed order.
+
+    Args:
+        work: a function of a module, so that another process can import it.
+        jobs: its arguments, one per call.
+        num_processes: 1 works in this process.
+
+    A job whose process dies (a fault inside a decoder, memory) gives None instead of a result; the
+    jobs that ran beside it are done again, each in a process of its own.  An exception of ``work``
+    is raised here and ends everything.
+    """
+    waiting = deque(jobs)
+    if num_processes == 1:
+        while waiting:
+            job = waiting.popleft()
+            yield job, work(job)
+    while waiting:
+        suspects = []
+        with _pool(num_processes) as pool:
+            running: dict[Future, Any] = {}
+            while (waiting or running) and not suspects:
+                while waiting and len(running) < 2 * num_processes:
+                    job = waiting.popleft()
+                    try:
+                        running[pool.submit(work, job)] = job
+                    except BrokenProcessPool:
+                        suspects.append(job)
+                        break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    try:
+                        yield job, future.result()
+                    except BrokenProcessPool:
+                        suspects.append(job)
+            suspects += running.values()
+        for job in suspects:
+            with _pool(1) as pool:
+                try:
+                    yield job, pool.submit(work, job).result()
+                except BrokenProcessPool:
+                    yield job, None
+
+
+def _pool(num_processes: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(num_processes, mp_context=context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let no worker outlive a command that was killed."""
+
+    def wait_for_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_parent, daemon=True).start()

@@ -1,0 +1,252 @@
+"""What stage 1 does to one song: check it, store it once at the wanted rate, find its segments.
+
+A song is streamed, so the memory needed does not depend on its length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mixit_mss.data import audio
+from mixit_mss.data.activity import ACTIVITY_RULES, ActivityRule, active_table
+from mixit_mss.data.segmentation import (
+    SILENCE_RULES,
+    PowerMeter,
+    SegmentTable,
+    SilenceRule,
+    segment_table,
+)
+
+MAX_NAME_BYTES = 200
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How songs are stored; the subclasses say how they are segmented.
+
+    Attributes:
+        sample_rate: Hz; higher rates are converted, lower ones rejected.
+        channels: channels of the stored audio.
+        mono: "duplicate" or "reject" a mono song where more channels are wanted.
+        store: "flac" or "wav" (both 16 bit), or "source": keep only the original files.
+    """
+
+    sample_rate: int = 44100
+    channels: int = 2
+    mono: str = "duplicate"
+    store: str = "flac"
+
+
+@dataclass(frozen=True)
+class UnlabelledSettings(Settings):
+    """Segments of mixtures: paper, section 4.1."""
+
+    segment_seconds: float = 10.0
+    hop_seconds: float = 5.0
+    silence: SilenceRule = SILENCE_RULES["paper"]
+
+
+@dataclass(frozen=True)
+class LabelledSettings(Settings):
+    """Segments of training stems: source activity detection."""
+
+    stems: tuple[str, ...] = ("vocals", "drums", "bass", "other")
+    activity: ActivityRule = ACTIVITY_RULES["paper"]
+
+
+@dataclass(frozen=True)
+class Song:
+    """The files of one song, as (stem, path) pairs; ``split`` is empty where it is yet to draw."""
+
+    name: str
+    split: str
+    license: str
+    files: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class PreparedTrack:
+    """One row of the track table, with its segments.
+
+    ``path`` is relative to the corpus folder if the audio was stored there; ``starts`` and
+    ``dropped`` are the first samples of kept and of dropped segments.
+    """
+
+    stem: str
+    source: str
+    path: str
+    frames: int
+    sample_rate: int
+    channels: int
+    segment_frames: int = 0
+    starts: list[int] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+
+    def take(self, segments: SegmentTable) -> None:
+        self.segment_frames = segments.frames
+        self.starts = segments.starts[segments.kept].tolist()
+        self.dropped = segments.starts[~segments.kept].tolist()
+
+
+@dataclass
+class Outcome:
+    """What became of a song: its tracks, or the files that were rejected and why.
+
+    ``rejected`` holds (path, reason, detail); ``content`` is a hash of the decoded samples.
+    """
+
+    tracks: list[PreparedTrack] = field(default_factory=list)
+    rejected: list[tuple[str, str, str]] = field(default_factory=list)
+    content: str = ""
+
+
+class Rejection(Exception):
+    """A song that cannot be used: (path, reason code, detail)."""
+
+
+def prepare_song(job: tuple[Song, Path, Settings]) -> Outcome:
+    """Prepare one song in a corpus folder; a song that cannot be used is a result, not an error.
+
+    Raises:
+        UserError: the audio cannot be stored (which would hold for every other song too).
+    """
+    song, folder, settings = job
+    try:
+        _check_name(song)
+        if isinstance(settings, UnlabelledSettings):
+            return _prepare_mixture(song, folder, settings)
+        return _prepare_stems(song, folder, settings)
+    except Rejection as rejection:
+        return Outcome(rejected=[rejection.args])
+
+
+def _check_name(song: Song) -> None:
+    """Tables are UTF-8, and a stored file's name is a little longer than the song's."""
+    name = song.name.encode("utf-8", "surrogateescape")
+    if name.decode("utf-8", "replace").encode() != name:
+        raise Rejection(song.files[0][1], "file_name", "not valid UTF-8")
+    if max(map(len, name.split(b"/"))) > MAX_NAME_BYTES:
+        raise Rejection(song.files[0][1], "file_name", f"longer than {MAX_NAME_BYTES} bytes")
+
+
+def _prepare_mixture(song: Song, folder: Path, settings: UnlabelledSettings) -> Outcome:
+    (stem, source), *_ = song.files
+    stored = f"audio/{song.name}.{settings.store}"
+    track, meter, content = _store(
+        stem, source, folder, stored, settings, settings.silence.interval_seconds
+    )
+    segments = segment_table(
+        meter.power,
+        track.sample_rate,
+        settings.segment_seconds,
+        settings.hop_seconds,
+        settings.silence,
+    )
+    if not len(segments.starts):
+        seconds = track.frames / track.sample_rate
+        raise Rejection(source, "too_short", f"{seconds:.2f} s, no whole segment")
+    if not segments.kept.any():
+        raise Rejection(source, "silent", f"none of {len(segments.starts)} segments is kept")
+    track.take(segments)
+    return Outcome([track], content=content)
+
+
+def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outcome:
+    files = dict(song.files)
+    for stem in settings.stems:
+        if stem not in files:
+            raise Rejection(str(Path(song.files[0][1]).parent), "missing_stem", f"no {stem}")
+    if song.split == "test":
+        tracks = [_listed(stem, path) for stem, path in song.files]
+        _check_same_length(tracks)
+        return Outcome(tracks)
+    outcome = Outcome()
+    for stem in settings.stems:
+        stored = f"audio/{song.split}/{song.name}/{stem}.{settings.store}"
+        track, meter, _ = _store(
+            stem, files[stem], folder, stored, settings, settings.activity.chunk_seconds
+        )
+        outcome.tracks.append(track)
+        if song.split == "train":
+            segments = active_table(meter, track.sample_rate, settings.activity)
+            if not len(segments.starts):
+                seconds = track.frames / track.sample_rate
+                raise Rejection(track.source, "too_short", f"{seconds:.2f} s, no whole segment")
+            track.take(segments)
+            if not track.starts:
+                outcome.rejected.append((track.source, "silent", "no active segment"))
+    _check_same_length(outcome.tracks)
+    return outcome
+
+
+def _listed(stem: str, path: str) -> PreparedTrack:
+    """A track that stays as it is."""
+    try:
+        info = audio.probe(path)
+    except audio.AudioError as error:
+        raise Rejection(path, "unreadable", str(error)) from error
+    return PreparedTrack(stem, path, path, info.frames, info.sample_rate, info.channels)
+
+
+def _check_same_length(tracks: list[PreparedTrack]) -> None:
+    shapes = {track.stem: (track.frames, track.sample_rate) for track in tracks}
+    if len(set(shapes.values())) > 1:
+        detail = ", ".join(f"{stem} {n} samples at {rate} Hz" for stem, (n, rate) in shapes.items())
+        raise Rejection(str(Path(tracks[0].source).parent), "stems_differ", detail)
+
+
+def _store(
+    stem: str, source: str, folder: Path, stored: str, settings: Settings, interval_seconds: float
+) -> tuple[PreparedTrack, PowerMeter, str]:
+    """Stream one file through checks, hash, rate conversion and meter into the corpus folder."""
+    keep_source = settings.store == "source"
+    try:
+        with audio.stream(source) as blocks:
+            _check_format(blocks, source, settings)
+            rate = blocks.sample_rate if keep_source else settings.sample_rate
+            channels = blocks.channels if keep_source else settings.channels
+            meter, digest = PowerMeter(rate, interval_seconds), hashlib.sha256()
+            hashed = _hashed(blocks, digest)
+            if keep_source:
+                for block in hashed:
+                    meter.add(block)
+            else:
+                with audio.open_writer(folder / stored, rate, channels) as file:
+                    for block in audio.resample_blocks(hashed, blocks.sample_rate, rate):
+                        block = audio.to_channels(block, channels)
+                        meter.add(block)
+                        file.write(block)
+    except audio.AudioError as error:
+        raise Rejection(source, "unreadable", str(error)) from error
+    if blocks.warnings:
+        raise Rejection(source, "decoder_warning", blocks.warnings[0])
+    if not np.isfinite(meter.energy).all():
+        raise Rejection(source, "unreadable", "has samples that are not finite numbers")
+    track = PreparedTrack(
+        stem, source, source if keep_source else stored, meter.frames, rate, channels
+    )
+    return track, meter, digest.hexdigest()
+
+
+def _check_format(blocks: audio.AudioStream, source: str, settings: Settings) -> None:
+    rate, channels = blocks.sample_rate, blocks.channels
+    if rate < settings.sample_rate:
+        detail = f"{rate} Hz, below {settings.sample_rate} Hz"
+        raise Rejection(source, "low_sample_rate", detail)
+    if channels == 1 and settings.channels > 1 and settings.mono == "reject":
+        raise Rejection(source, "mono", "one channel")
+    if channels not in (1, settings.channels) and settings.channels != 1:
+        raise Rejection(source, "channels", f"{channels} channels, not {settings.channels}")
+    if settings.store != "source" and not audio.can_resample(rate, settings.sample_rate):
+        raise Rejection(source, "sample_rate", f"{rate} Hz has no small ratio to the wanted rate")
+
+
+def _hashed(blocks: Iterator[np.ndarray], digest) -> Iterator[np.ndarray]:
+    for block in blocks:
+        digest.update(block)
+        yield block

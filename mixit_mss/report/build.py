@@ -1,0 +1,99 @@
+"""A whole report: read the experiments, draw the pictures, write the text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mixit_mss.data import audio
+from mixit_mss.data.manifest import NO_SEGMENTS, Manifest, read_manifest
+from mixit_mss.errors import UserError
+from mixit_mss.evaluation.scoring import Task, manifest_tasks, summarise
+from mixit_mss.files import write_text
+from mixit_mss.report.figures import draw_scores, draw_spectrograms, draw_votes
+from mixit_mss.report.results import Experiment, Figures, read_experiments, results_text
+
+VOTES = "votes.csv"  # stage 4 writes it; naming it here spares the report from loading torch
+EXCERPT_SECONDS = 10.0
+
+
+def build_report(
+    recipe: str,
+    experiments: list[str | Path],
+    manifests: str | Path,
+    out: str | Path,
+    figures: str | Path,
+) -> None:
+    """Write ``out`` (Markdown) and the pictures that it shows.
+
+    Args:
+        recipe: its name.
+        experiments: folders with ``experiment.json`` and ``scores.csv``; the votes of the first
+            that holds ``votes.csv``, and a song of the last that holds ``estimates/``, are
+            shown.
+        manifests: folder of the tables ``unlabelled`` and ``labelled``.
+        out: ``RESULTS.md``.
+        figures: folder for the pictures.
+
+    Raises:
+        UserError: a file is missing, or the experiments were scored on different songs.
+    """
+    rows, folder = read_experiments(experiments), Path(figures)
+    votes, picture_of_votes = None, None
+    voted = next((row.folder / VOTES for row in rows if (row.folder / VOTES).exists()), None)
+    if voted is not None:
+        votes, chosen = read_votes(voted)
+        picture_of_votes = folder / "votes.png"
+        draw_votes(picture_of_votes, votes, chosen)
+    scores = folder / "usdr.png"
+    draw_scores(
+        scores,
+        {row.facts["label"]: summarise(row.scores, "usdr") for row in rows},
+        "uSDR in dB, mean over songs",
+    )
+    labelled = read_manifest(Path(manifests) / "labelled")
+    spectrograms = _draw_song(folder / "spectrograms.png", rows, labelled)
+    shown = Figures(spectrograms=spectrograms, votes=picture_of_votes, scores=scores)
+    write_text(out, results_text(recipe, rows, manifests, out, shown, votes))
+
+
+def read_votes(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Votes of stage 4 as (stem, channel), and the channel that each stem got."""
+    try:
+        table = pd.read_csv(path, keep_default_na=False).set_index("channel")
+        chosen = {stem: int(channel) for channel, stem in table.pop("chosen_for").items() if stem}
+        return table.T.astype(int), chosen
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is no table of votes ({error}); run select-channels again"
+        ) from error
+
+
+def _draw_song(path: Path, rows: list[Experiment], labelled: Manifest) -> Path | None:
+    """Spectrograms of the first scored song that the last possible experiment separated."""
+    song = min(rows[0].scores.song)
+    tracks = labelled.tracks[labelled.tracks.song == song].reset_index(drop=True)
+    one = Manifest(tracks, NO_SEGMENTS, labelled.name)
+    for row in reversed(rows):
+        if not len(tracks) or not (row.folder / "estimates" / song).is_dir():
+            continue
+        (task,) = manifest_tasks(one, tracks.split.iloc[0], row.folder / "estimates")
+        _draw_task(path, task, f"{song}, separated by: {row.facts['label']}")
+        return path
+    return None
+
+
+def _draw_task(path: Path, task: Task, title: str) -> None:
+    info = audio.probe(task.mixture[0])
+    frames = min(info.frames, round(EXCERPT_SECONDS * info.sample_rate))
+    start = (info.frames - frames) // 2
+
+    def excerpt(file: Path) -> np.ndarray:
+        return audio.read(file, start, frames)[0]
+
+    mixture = np.sum([excerpt(part) for part in task.mixture], axis=0)
+    references = {stem: excerpt(file) for stem, file in task.references.items()}
+    estimates = {stem: excerpt(file) for stem, file in task.estimates.items()}
+    draw_spectrograms(path, mixture, references, estimates, info.sample_rate, title)

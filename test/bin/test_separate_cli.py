@@ -1,0 +1,147 @@
+"""``mixit-mss separate`` as people call it: a small real network, good and bad songs, and signals."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from mixit_mss.bin import separate
+from mixit_mss.bin.main import main
+from mixit_mss.data.manifest import make_manifest, write_manifest
+from mixit_mss.errors import UserError
+from mixit_mss.models import BSLocoformer
+from mixit_mss.models.hub import save_model
+
+STEMS = ["vocals", "rest"]
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    sizes = {"num_blocks": 1, "dim": 8, "ffn_dim": 8, "num_heads": 2, "num_groups": 2}
+    stft = {"n_fft": 256, "hop": 64, "bands": 6, "sample_rate": 8000}
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    save_model(BSLocoformer(2, stems=STEMS, **sizes, **stft), folder)
+    return folder
+
+
+def make_song(path, seconds=1.0, rate=8000, channels=2):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).standard_normal((round(seconds * rate), channels))
+    soundfile.write(path, 0.1 * noise, rate)
+    return path
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2), (48000, 2)])
+def test_a_song_of_any_rate_comes_out_at_its_own(model_folder, tmp_path, capsys, rate, channels):
+    song = make_song(tmp_path / "my song.wav", 1.23, rate, channels)
+    argv = ["--model", str(model_folder), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    separate.main([str(song), *argv])
+    assert "1 separated" in capsys.readouterr().out
+    for stem in STEMS:
+        info = soundfile.info(tmp_path / f"out/my song/{stem}.wav")
+        assert (info.samplerate, info.channels) == (rate, channels)
+        assert (info.frames, info.subtype) == (round(1.23 * rate), "FLOAT")
+    separate.main([str(song), *argv])
+    assert "1 unchanged" in capsys.readouterr().out
+
+
+def test_every_option_reaches_the_estimates(model_folder, tmp_path):
+    make_song(tmp_path / "songs/a.wav")
+    out = tmp_path / "out"
+    argv = [str(tmp_path / "songs"), "--model", str(model_folder), "--out", str(out)]
+    separate.main([*argv, "--stems", "rest", "--format", "flac"])
+    assert files(out) == ["a/.done.json", "a/rest.flac"]
+    separate.main([*argv, "--all-channels"])
+    assert files(out) == ["a/.done.json", "a/channel_00.wav", "a/channel_01.wav"]
+    estimates = []
+    for chunk, hop, batch in (("0.5", "0.25", "1"), ("0.5", "0.25", "3"), ("0.7", "0.35", "1")):
+        chunks = ["--chunk-seconds", chunk, "--hop-seconds", hop, "--batch-size", batch]
+        separate.main([*argv, *chunks])
+        estimates.append(soundfile.read(out / "a/rest.wav")[0])
+    np.testing.assert_allclose(estimates[1], estimates[0], atol=1e-5)
+    assert not np.allclose(estimates[2], estimates[0], atol=1e-4)
+
+
+def test_the_mixtures_of_a_manifest(model_folder, tmp_path):
+    rows = []
+    for song, split in (("one", "test"), ("two", "test"), ("three", "valid")):
+        for stem in ("mixture", *STEMS):
+            path = make_song(tmp_path / f"data/{song}/{stem}.wav")
+            rows.append(
+                {"song": song, "stem": stem, "split": split, "path": str(path), "license": ""}
+                | {"frames": 8000, "sample_rate": 8000, "channels": 2}
+            )
+    segments = [(np.zeros(0, np.int64), 1)] * len(rows)
+    write_manifest(tmp_path / "manifests/labelled", make_manifest(rows, segments))
+    argv = ["--model", str(model_folder), "--out", str(tmp_path / "out"), "--split", "test"]
+    separate.main([*argv, "--manifest", str(tmp_path / "manifests/labelled")])
+    wanted = [f"{song}/{stem}.wav" for song in ("one", "two") for stem in sorted(STEMS)]
+    assert [name for name in files(tmp_path / "out") if name.endswith(".wav")] == sorted(wanted)
+
+
+def test_a_bad_song_is_named_and_the_rest_go_on(model_folder, tmp_path, capsys):
+    good = make_song(tmp_path / "good.wav")
+    bad = tmp_path / "bad.mp3"
+    bad.write_bytes(b"no music")
+    argv = ["--model", str(model_folder), "--out", str(tmp_path / "out")]
+    assert main(["separate", str(bad), str(tmp_path / "gone.wav"), str(good), *argv]) == 1
+    printed = capsys.readouterr()
+    assert "2 of 3 songs failed: bad, gone" in printed.err
+    assert "bad.mp3" in printed.out + printed.err
+    assert "Traceback" not in printed.err
+    assert files(tmp_path / "out") == ["good/.done.json", "good/rest.wav", "good/vocals.wav"]
+
+
+def test_requests_that_make_no_sense(model_folder, tmp_path, capsys):
+    argv = ["--model", str(model_folder), "--out", str(tmp_path / "out")]
+    with pytest.raises(UserError, match=r"songs .* or --manifest"):
+        separate.main(argv)
+    song = str(make_song(tmp_path / "a.wav"))
+    with pytest.raises(UserError, match="no model folder"):
+        separate.main([song, "--model", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(UserError, match="no stem 'drums'; it has vocals, rest"):
+        separate.main([song, *argv, "--stems", "drums"])
+    with pytest.raises(UserError, match="hop-seconds 9"):
+        separate.main([song, *argv, "--chunk-seconds", "3", "--hop-seconds", "9"])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_command_leaves_no_half_files_and_goes_on(model_folder, tmp_path, number):
+    song = make_song(tmp_path / "long.wav", seconds=600)
+    out = tmp_path / "out"
+    argv = [str(song), "--model", str(model_folder), "--out", str(out)]
+    argv += ["--chunk-seconds", "0.2", "--hop-seconds", "0.1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mixit_mss.bin.separate", *argv], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob(".long.*.partial/*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    if number != signal.SIGKILL:
+        assert list(out.iterdir()) == []
+    assert not (out / "long").exists()
+    make_song(song, seconds=1.0)
+    separate.main(argv)
+    assert files(out) == ["long/.done.json", "long/rest.wav", "long/vocals.wav"]
+
+
+def test_help_is_quick_because_nothing_heavy_is_loaded():
+    code = "import sys; from mixit_mss.bin import {0}; {0}.build_parser().format_help(); "
+    for name in ("separate", "score", "report"):
+        check = code.format(name) + "sys.exit(any(m in sys.modules for m in ('torch', 'pandas')))"
+        assert subprocess.run([sys.executable, "-c", check]).returncode == 0

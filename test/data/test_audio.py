@@ -1,0 +1,221 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from mixit_mss.data import audio
+from mixit_mss.data.ffmpeg_pipe import FfmpegDecoder, find_ffmpeg
+from mixit_mss.errors import UserError
+
+RATE = 44100
+FORMATS = ("wav", "flac", "ogg", "aiff", "mp3", "m4a", "opus")
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory, noise, save, convert):
+    """The same 4 s of stereo in every format, and what ffmpeg alone decodes each to."""
+    folder = tmp_path_factory.mktemp("formats")
+    source = save(folder / "source.wav", noise(4, RATE), RATE)
+    paths = {suffix: convert(source, folder / f"song.{suffix}") for suffix in FORMATS}
+    paths["noheader.mp3"] = convert(
+        *(source, folder / "noheader.mp3", "-q:a", "4", "-write_xing", "0", "-id3v2_version", "0")
+    )
+    piped = [find_ffmpeg(), "-v", "error", "-i", str(source), "-f", "flac", "-"]
+    paths["piped.flac"] = folder / "piped.flac"
+    paths["piped.flac"].write_bytes(subprocess.run(piped, check=True, capture_output=True).stdout)
+    return paths
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "noheader.mp3", "piped.flac"])
+def test_every_format_by_every_way(songs, name, convert, tmp_path):
+    path = songs[name]
+    decoded, rate = soundfile.read(
+        convert(path, tmp_path / "decoded.wav", "-c:a", "pcm_f32le"), dtype="float32"
+    )
+    info = audio.probe(path)
+    assert (info.path, info.sample_rate, info.channels) == (str(path), rate, 2)
+    assert abs(info.frames - len(decoded)) <= 1152  # decoders differ in the padding they keep
+    whole, read_rate = audio.read(path)
+    assert (whole.shape, whole.dtype, read_rate) == ((2, info.frames), np.float32, rate)
+    frames = min(info.frames, len(decoded))
+    tolerance = 0.01 if name == "opus" else 1e-3  # two decoders of one lossy format
+    assert np.abs(whole[:, :frames] - decoded[:frames].T).max() < tolerance
+    blocks = list(audio.stream(path, block_frames=10_000))
+    assert {block.shape[1] for block in blocks[:-1]} == {10_000}
+    assert np.array_equal(np.concatenate(blocks, axis=1), whole)
+    part, _ = audio.read(path, 70_001, 20_000)
+    assert np.array_equal(part, whole[:, 70_001:90_001])
+
+
+def test_range_beyond_the_end(songs):
+    for name in ("wav", "flac", "mp3", "m4a"):
+        with pytest.raises(audio.AudioError, match=rf"song\.{name}.*ends before sample 999999"):
+            audio.read(songs[name], 999_000, 999)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.wav", None, "does not exist"),
+        ("empty.mp3", b"", "is empty"),
+        ("text.wav", b"not audio at all " * 100, "cannot be decoded as audio"),
+        ("text.mp3", b"not audio at all " * 100, "cannot be decoded as audio"),
+    ],
+)
+@pytest.mark.parametrize("function", [audio.probe, audio.read, audio.stream])
+def test_what_is_no_audio(tmp_path, name, content, message, function):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(audio.AudioError, match=message) as caught:
+        function(path)
+    assert str(path) in str(caught.value)
+    assert isinstance(caught.value, UserError)
+    assert "\n" not in str(caught.value)
+
+
+def test_folder_is_no_file(tmp_path):
+    with pytest.raises(audio.AudioError, match="is not a file"):
+        audio.probe(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["flac", "mp3"])
+def test_cut_files_are_noticed(songs, tmp_path, name):
+    path = tmp_path / f"cut.{name}"
+    path.write_bytes(songs[name].read_bytes()[: songs[name].stat().st_size // 2])
+    with pytest.raises(audio.AudioError, match=r"cut\..*(cut short|cannot be decoded)"):
+        list(audio.stream(path))
+
+
+def test_decoder_warnings(songs, damage, convert, tmp_path):
+    for name in FORMATS:
+        assert audio.decode_warnings(songs[name]) == []
+    # MP3s cut out of longer ones, as FMA's clips are, begin with frames that lack earlier bits
+    cut = convert(songs["mp3"], tmp_path / "clip.mp3", "-ss", "1.01", "-c:a", "copy")
+    assert audio.decode_warnings(cut) == []
+    assert audio.decode_warnings(damage(songs["m4a"], tmp_path / "broken.m4a")) != []
+
+
+def test_damaged_mp3_frame(songs, tmp_path, capfd):
+    """One frame whose side information is overwritten: as long as before, and no exception."""
+    content = bytearray(songs["mp3"].read_bytes())
+    header = bytes(content[content.index(b"\xff\xfb", 2000) :][:2])
+    places = [i for i in range(20_000, 30_000) if content[i : i + 2] == header]
+    for place in places[:3]:
+        content[place + 6 : place + 36] = b"\xff" * 30
+    path = tmp_path / "damaged.mp3"
+    path.write_bytes(content)
+    warnings = audio.decode_warnings(path)
+    assert warnings
+    assert all(audio.MP3_DAMAGE.search(line) for line in warnings)
+    assert capfd.readouterr().err == ""  # caught, and not shown
+
+
+def test_without_a_system_ffmpeg(songs, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "imageio_ffmpeg" in find_ffmpeg()
+    assert abs(audio.probe(songs["m4a"]).frames - 4 * RATE) <= 2048
+
+
+def test_ffmpeg_can_be_left_early(songs):
+    decoder = FfmpegDecoder(songs["m4a"])
+    decoder.read(10)
+    decoder.close()
+    assert decoder._process.poll() is not None
+
+
+@pytest.mark.parametrize("rates", [(48000, 44100), (44100, 22050), (22050, 44100), (8000, 11025)])
+def test_resampled_blocks_equal_the_whole(noise, rates):
+    waveform = noise(0.7, rates[0])
+    whole = audio.resample(waveform, *rates)
+    assert whole.shape[1] == -(-waveform.shape[1] * rates[1] // rates[0])
+    for size in (331, 5000, waveform.shape[1] - 1):
+        blocks = np.split(waveform, range(size, waveform.shape[1], size), axis=1)
+        joined = np.concatenate(list(audio.resample_blocks(blocks, *rates)), axis=1)
+        assert joined.shape == whole.shape
+        assert np.abs(joined - whole).max() < 1e-6
+
+
+def test_resampling_keeps_a_tone_and_removes_what_would_alias():
+    time = np.arange(48000) / 48000
+    tone, above = np.sin(2 * np.pi * 1000 * time), np.sin(2 * np.pi * 15000 * time)
+    resampled = audio.resample(np.stack([tone, above]).astype(np.float32), 48000, 22050)
+    expected = np.sin(2 * np.pi * 1000 * np.arange(22050) / 22050)
+    middle = slice(1000, -1000)
+    assert np.abs(resampled[0, middle] - expected[middle]).max() < 1e-4
+    assert np.abs(resampled[1, middle]).max() < 1e-4
+
+
+def test_resample_takes_tensors():
+    import torch
+
+    waveform = torch.randn(2, 4000)
+    resampled = audio.resample(waveform, 8000, 4000)
+    assert isinstance(resampled, torch.Tensor)
+    assert np.array_equal(resampled, audio.resample(waveform.numpy(), 8000, 4000))
+
+
+def test_odd_ratios_are_refused():
+    assert audio.can_resample(96000, 44100)
+    assert not audio.can_resample(44101, 44100)
+    with pytest.raises(ValueError, match="44101"):
+        audio.resample(np.zeros((1, 10), np.float32), 44101, 44100)
+
+
+def test_to_channels(noise):
+    mono, stereo = noise(0.1, channels=1), noise(0.1)
+    assert np.array_equal(audio.to_channels(mono, 2), np.concatenate([mono, mono]))
+    assert np.allclose(audio.to_channels(stereo, 1), stereo.mean(axis=0))
+    assert audio.to_channels(stereo, 2) is stereo
+    with pytest.raises(ValueError, match="2 channels"):
+        audio.to_channels(noise(0.1, channels=6), 2)
+
+
+@pytest.mark.parametrize("suffix", ["flac", "wav"])
+def test_write_and_read_back(noise, tmp_path, suffix):
+    waveform = noise(0.5, level=0.5)
+    path = tmp_path / f"deep/er/x.{suffix}"
+    audio.write(path, waveform, 8000)
+    assert soundfile.info(path).subtype == "PCM_16"
+    back, rate = audio.read(path)
+    assert rate == 8000
+    assert np.abs(back - np.clip(waveform, -1, 1)).max() < 2 / 32768
+    audio.write(path, waveform, 8000, "PCM_24")
+    assert np.abs(audio.read(path)[0] - np.clip(waveform, -1, 1)).max() < 2 / 2**23
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_failed_write_leaves_the_old_file(noise, tmp_path):
+    path = tmp_path / "x.flac"
+    audio.write(path, noise(0.1), 8000)
+    before = path.read_bytes()
+    with pytest.raises(KeyError), audio.open_writer(path, 8000, 2) as file:
+        file.write(noise(0.2))
+        raise KeyError
+    assert path.read_bytes() == before
+    with pytest.raises(UserError, match=r"x\.nothing.*cannot be written"):
+        audio.write(tmp_path / "x.nothing", noise(0.1), 8000)
+    assert os.listdir(tmp_path) == ["x.flac"]
+
+
+@pytest.mark.parametrize("suffix", ["flac", "wav"])
+def test_full_disk_is_one_sentence(tmp_path, suffix):
+    program = f"""
+import resource, signal, numpy as np
+from mixit_mss.data import audio
+from mixit_mss.errors import UserError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+noise = np.random.default_rng(0).standard_normal((2, 100_000)).astype("float32")
+try:
+    audio.write({str(tmp_path / f"x.{suffix}")!r}, noise, 8000)
+except UserError as error:
+    assert "cannot be written" in str(error), error
+else:
+    raise SystemExit("no error")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert os.listdir(tmp_path) == []
