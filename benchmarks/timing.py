@@ -9,6 +9,7 @@ from pathlib import Path
 
 STATUS = Path("/proc/self/status")  # Linux only; elsewhere memory is reported as NaN
 CLEAR = Path("/proc/self/clear_refs")
+M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 def alternate(contestants: Mapping[str, Callable], repeats: int) -> dict[str, float]:
@@ -35,11 +36,19 @@ def once(run: Callable) -> tuple[float, object]:
     return time.perf_counter() - start, result
 
 
+def return_freed_memory() -> None:
+    """Have glibc hand every large block back when it is freed, so that resident means in use.
+
+    To be called in a new process, before anything large was allocated.
+    """
+    if CLEAR.exists():
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
+
+
 def peak_growth(run: Callable) -> float:
     """MiB by which the peak of resident memory during `run` exceeds what was resident before."""
     if not CLEAR.exists():
         return float("nan")
-    ctypes.CDLL(None).malloc_trim(0)  # else freed memory is used again, and no growth is seen
     CLEAR.write_text("5")  # the peak starts anew from here
     before = resident("VmRSS")
     run()

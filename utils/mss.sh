@@ -40,7 +40,7 @@ finish() {
 # separate_and_score EXPERIMENT MODEL ORDER LABEL: the test songs through one model, into its table
 separate_and_score() {
   mixit-mss separate --model "$2" --manifest "$manifests/labelled" --split test \
-    --out "$1/estimates" --format flac
+    --out "$1/estimates"
   mixit-mss score --manifest "$manifests/labelled" --split test --estimates "$1/estimates" \
     --out "$1/scores.csv" --order "$3" --label "$4" --nj "$nj"
 }
@@ -116,7 +116,7 @@ if begin 6 "separation and scores"; then
     done
   done
   mixit-mss report --experiments "${rows[@]}" --manifests "$manifests" \
-    --out "$work/RESULTS.md" --figures "$exp/figures"
+    --out "$work/RESULTS.md" --figures "$work/figures"
   if [ -e local/after_scoring.sh ]; then . local/after_scoring.sh; fi
   finish 6
 fi

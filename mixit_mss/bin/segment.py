@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--input", required=True, metavar="DIR", help="folder of the corpus; it is only read")
     add("--out", required=True, metavar="DIR", help="folder to write, for instance data/unlabelled")
     add(
-        *("--sample-rate", "-r"),
+        "--sample-rate",
         type=int,
         default=44100,
         metavar="HZ",

@@ -275,7 +275,8 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"'{folder}' holds other files; name a new folder to write to")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / JOURNAL).touch()
+        with open(folder / JOURNAL, "a", encoding="utf-8"):
+            pass  # marks the folder as ours
     except OSError as error:
         raise UserError(f"'{folder}' cannot be written ({error.strerror})") from error
 

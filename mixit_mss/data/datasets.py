@@ -240,10 +240,10 @@ class SegmentPool:
         num_channels: int,
         stem: str = "mixture",
     ):
+        if not len(manifest.segments.track):
+            raise UserError(f"'{manifest.name}' lists no segment of stem '{stem}' in this split")
         self._tracks = TrackReader(manifest, chunk_seconds, sample_rate, num_channels)
         self._segments, self.offsets = manifest.segments, manifest.offsets
-        if not len(self):
-            raise UserError(f"'{manifest.name}' lists no segment of stem '{stem}' in this split")
         short = self._segments.frames < self._tracks.source_frames[self._segments.track]
         if short.any():
             track = self._segments.track[short.argmax()]

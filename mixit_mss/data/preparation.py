@@ -6,7 +6,7 @@ A song is streamed, so the memory needed does not depend on its length.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -211,13 +211,13 @@ def _store(
             rate = blocks.sample_rate if keep_source else settings.sample_rate
             channels = blocks.channels if keep_source else settings.channels
             meter, digest = PowerMeter(rate, interval_seconds), hashlib.sha256()
-            hashed = _hashed(blocks, digest)
+            checked = _checked(blocks, source, digest)
             if keep_source:
-                for block in hashed:
+                for block in checked:
                     meter.add(block)
             else:
                 with audio.open_writer(folder / stored, rate, channels) as file:
-                    for block in audio.resample_blocks(hashed, blocks.sample_rate, rate):
+                    for block in audio.resample_blocks(checked, blocks.sample_rate, rate):
                         block = audio.to_channels(block, channels)
                         meter.add(block)
                         file.write(block)
@@ -225,8 +225,6 @@ def _store(
         raise Rejection(source, "unreadable", str(error)) from error
     if blocks.warnings:
         raise Rejection(source, "decoder_warning", blocks.warnings[0])
-    if not np.isfinite(meter.energy).all():
-        raise Rejection(source, "unreadable", "has samples that are not finite numbers")
     track = PreparedTrack(
         stem, source, source if keep_source else stored, meter.frames, rate, channels
     )
@@ -246,7 +244,10 @@ def _check_format(blocks: audio.AudioStream, source: str, settings: Settings) ->
         raise Rejection(source, "sample_rate", f"{rate} Hz has no small ratio to the wanted rate")
 
 
-def _hashed(blocks: Iterator[np.ndarray], digest) -> Iterator[np.ndarray]:
+def _checked(blocks: Iterable[np.ndarray], source: str, digest) -> Iterator[np.ndarray]:
+    """Pass the blocks on, through a hash; a float file can hold what no number is."""
     for block in blocks:
+        if not np.isfinite(block).all():
+            raise Rejection(source, "unreadable", "has samples that are not finite numbers")
         digest.update(block)
         yield block

@@ -19,13 +19,14 @@ class SilenceRule:
         interval_seconds: the power is taken over intervals of this length.
         threshold_db: an interval is silent below this power, in dB of full scale (a constant of 1
             has 0 dB); None means silent only where every sample is exactly zero.
-        max_silent_seconds: a segment with more silence than this is dropped.
+        max_silence: a segment is dropped if more than this share of it is silent (paper: 5 s of
+            10 s).
         whole_track: one dropped segment drops the whole track.
     """
 
     interval_seconds: float = 1.0
     threshold_db: float | None = -60.0
-    max_silent_seconds: float = 5.0
+    max_silence: float = 0.5
     whole_track: bool = False
 
 
@@ -33,7 +34,7 @@ SILENCE_RULES = {
     # The paper gives no threshold: -60 dB lies below fades and hiss, above dither (-96 dB).
     "paper": SilenceRule(),
     # The authors' code drops at 10 of 20 half seconds, so already at 5 s and not above it.
-    "release": SilenceRule(0.5, None, 4.5, whole_track=True),
+    "release": SilenceRule(0.5, None, 9.5 / 20, whole_track=True),
 }
 
 
@@ -129,9 +130,7 @@ def segment_table(
     hop = whole_ratio(hop_seconds, rule.interval_seconds, "hop")
     quietest = 0.0 if rule.threshold_db is None else 10 ** (rule.threshold_db / 10)
     silent = power <= quietest if rule.threshold_db is None else power < quietest
-    seconds = sliding(silent, length, hop).sum(axis=1) * rule.interval_seconds
-    # the tolerance is for sums of intervals such as 0.1 s
-    kept = seconds <= rule.max_silent_seconds + 1e-6
+    kept = sliding(silent, length, hop).sum(axis=1) <= rule.max_silence * length
     if rule.whole_track and not kept.all():
         kept[:] = False
     return table(kept, sample_rate, segment_seconds, hop_seconds)

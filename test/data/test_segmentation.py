@@ -78,7 +78,7 @@ def test_against_loops(threshold_db):
     level[0, 8:16] = 0
     gate = np.repeat(level, RATE, axis=1)
     waveform = (generator.uniform(-1, 1, gate.shape) * gate).astype(np.float32)
-    rule = SilenceRule(0.5, threshold_db, 3.0)
+    rule = SilenceRule(0.5, threshold_db, 0.5)
     table = segment_table(metered(waveform, 0.5).power, RATE, 6.0, 2.0, rule)
     expected = segments_with_sound(waveform.tolist(), RATE, 6.0, 2.0, 0.5, threshold_db, 3.0)
     assert list(zip(table.starts.tolist(), table.kept.tolist(), strict=True)) == expected

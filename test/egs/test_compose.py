@@ -7,21 +7,22 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-LOCAL = Path(__file__).resolve().parents[2] / "egs" / "midi_band" / "local"
-sys.path.insert(0, str(LOCAL))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "egs" / "midi_band" / "local"))
 
 import band_patterns as patterns
 from band_compose import LEAST_SHARE, SPARE_SECONDS, compose_song, draw_arrangement
 from band_instruments import CAST, PERCUSSION, STEMS
 from band_plan import PROGRESSIONS, STYLES, Chord, Plan, Section, _chord
 from band_players import play_bass, play_lead
-from band_score import Note, even_points, humanise, pattern_steps, pick_weighted, swing_tick
+from band_score import Note, dealt_points, humanise, pattern_steps, pick_weighted, swing_tick
 
+LOCAL = Path(__file__).resolve().parents[2] / "egs" / "midi_band" / "local"
 SECONDS = 22.0
 
 
@@ -110,7 +111,8 @@ def test_every_stem_sounds_for_a_good_part_of_its_song(unlabelled, labelled):
             for track in (track for track in song.tracks if track.stem == stem):
                 for note in track.notes:
                     sounding[int(note.start / half) : int((note.start + note.ticks) / half) + 1] = 1
-            assert sounding.mean() >= 0.33, (song.kind, song.number, stem)
+            least = 0.35 if song.kind == "unlabelled" else 0.45
+            assert sounding.mean() >= least, (song.kind, song.number, stem)
 
 
 def test_notes_and_controllers_are_playable_and_in_order(unlabelled, labelled):
@@ -139,9 +141,7 @@ def test_songs_are_long_enough_and_of_many_kinds(unlabelled):
         plan = song.plan
         assert plan.end / plan.ticks_per_second >= SECONDS + SPARE_SECONDS
         assert plan.sections[0].start == 0 and len(plan.sections) >= 2
-        assert all(
-            one.end == two.start for one, two in zip(plan.sections, plan.sections[1:], strict=False)
-        )
+        assert all(one.end == two.start for one, two in pairwise(plan.sections))
         assert plan.changes[0] == 0 and list(plan.changes) == sorted(set(plan.changes))
         assert len(set(plan.chords)) >= 2
     metres = Counter(song.plan.style.metre for song in unlabelled)
@@ -179,13 +179,13 @@ def test_few_songs_cover_the_singers(labelled):
         assert low <= sum(program in voices for program in leads) <= high
 
 
-def test_even_points_fill_the_cube_better_than_chance():
-    points = np.array([even_points([0.3, 0.7, 0.1], number) for number in range(64)])
-    assert points.shape == (64, 3) and (points >= 0).all() and (points < 1).all()
+def test_dealt_points_share_no_slice_on_any_axis():
+    dealt = [dealt_points(np.random.default_rng(5), 8, place, 3) for place in range(8)]
+    points = np.array(dealt)
+    assert points.shape == (8, 3) and (points >= 0).all() and (points < 1).all()
     for axis in points.T:
-        assert np.diff(np.sort(axis)).max() < 2.5 / 64  # chance leaves gaps of about 5 / 64
-    cells = {tuple(cell) for cell in (points * 4).astype(int).tolist()}
-    assert len(cells) >= 48  # chance fills about 64 (1 - 1/e) = 40 of the 64
+        assert sorted((axis * 8).astype(int).tolist()) == list(range(8))
+    assert len({tuple(np.argsort(axis)) for axis in points.T}) == 3  # axes are dealt independently
 
 
 def test_pick_weighted_gives_every_choice_its_share():
@@ -232,7 +232,7 @@ def test_humanise_keeps_order_bounds_and_one_press_per_key():
     assert all(note.start + note.ticks <= 4000 + 30 for note in played)
     for pitch in (60, 61):
         line = [note for note in played if note.pitch == pitch]
-        for one, two in zip(line, line[1:], strict=False):
+        for one, two in pairwise(line):
             assert one.start + one.ticks <= two.start
     late = humanise(rng, notes[:1], 960.0, 0.0, 0.1, 4000)
     assert late[0].start == 96
@@ -255,7 +255,7 @@ def _plan(key: int, mode: str, chords: list[Chord], bars: int = 4) -> Plan:
 def test_the_scale_bends_to_a_foreign_chord():
     plan = _plan(9, "minor", [Chord(9, (0, 3, 7)), Chord(4, (0, 4, 7))] * 2)
     assert plan.scale_at(0) == (0, 2, 4, 5, 7, 9, 11)
-    assert plan.scale_at(1920) == (2, 4, 5, 8, 11)  # over E: G sharp; not G, not A
+    assert plan.scale_at(1920) == (0, 2, 4, 5, 8, 11)  # over E: G sharp; not G, not A
 
 
 def test_melody_ends_its_phrases_on_the_chord_and_bass_begins_bars_on_the_root():

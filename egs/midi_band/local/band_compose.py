@@ -1,7 +1,7 @@
 """A song by rule: a pure function of (seed, kind, number) and the length.
 
 Nothing here reads a file or makes a sound.  Every choice comes from numpy generators made from
-``(seed, kind, number, stream)``, so a song does not depend on any other song.
+``(seed, kind, number, stream)``, so no song has to be composed before another.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from band_drums import play_drums
 from band_instruments import CAST, OTHERS, STEMS, Instrument
 from band_plan import Plan, Section, draw_plan
 from band_players import play_bass, play_chords, play_lead, second_voice
-from band_score import Note, Track, even_points, express, humanise, pick, pick_weighted, swing_tick
+from band_score import Note, Track, dealt_points, express, humanise, pick, pick_weighted, swing_tick
 
 KINDS = ("unlabelled", "train", "valid", "test")
-# Streams of random numbers: the first two are shared by songs of a kind, the rest are a song's own.
-SPREAD_STREAM, COUNT_STREAM, PLAN_STREAM, ARRANGEMENT_STREAM, SOUND_STREAM, STEM_STREAM = range(6)
+# Streams of random numbers: the first two are shared by neighbouring songs, the rest a song's own.
+CAST_STREAM, COUNT_STREAM, PLAN_STREAM, ARRANGEMENT_STREAM, SOUND_STREAM, STEM_STREAM = range(6)
+# Styles and instrument families are dealt to this many songs at a time, evenly.
+DECK = 8
 # A song is composed this much longer than asked for, so that a slow attack may be cut off.
 SPARE_SECONDS = 0.25
 # Every stem plays for at least this share of its song, rests between notes not counted.
@@ -78,8 +80,8 @@ def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
     def stream(index: int, number: int = number) -> np.random.Generator:
         return np.random.default_rng([seed, KINDS.index(kind), number, index])
 
-    offsets = stream(SPREAD_STREAM, 0).random(1 + len(STEMS)).tolist()
-    style_point, *family_points = even_points(offsets, number)
+    deck = stream(CAST_STREAM, number // DECK)
+    style_point, *family_points = dealt_points(deck, DECK, number % DECK, 1 + len(STEMS))
     plan = draw_plan(stream(PLAN_STREAM), seconds + SPARE_SECONDS, style_point)
     rng = stream(ARRANGEMENT_STREAM)
     stems = STEMS

@@ -27,13 +27,13 @@ MODES = {
 PROGRESSIONS = {
     "major": (
         (1, 5, 6, 4), (1, 6, 4, 5), (6, 4, 1, 5), (4, 1, 5, 6), (1, 4, 5, 4), (1, 3, 4, 5), (2, 5, 1, 6),
-        (1, 4), (1, 5, 4, 4), (4, 5, 3, 6), (1, 2, 4, 1), (3, 6, 2, 5), (1, 1, 4, 5), (6, 2, 5, 1),
+        (1, 4), (1, 5, 4, 4), (4, 5, 3, 6), (1, 2, 4, 1), (3, 6, 2, 5), (1, 4, 6, 5), (6, 2, 5, 1),
     ),
-    "mixolydian": ((1, 7, 4, 1), (1, 4), (1, 7), (1, 5, 7, 4), (4, 1, 7, 1), (1, 1, 4, 1)),
-    "dorian": ((1, 4), (1, 4, 7, 1), (1, 2, 3, 4), (1, 7, 4, 4), (1, 3, 7, 4), (1, 1, 4, 4)),
+    "mixolydian": ((1, 7, 4, 1), (1, 4), (1, 7), (1, 5, 7, 4), (4, 1, 7, 1), (1, 2, 4, 1)),
+    "dorian": ((1, 4), (1, 4, 7, 1), (1, 2, 3, 4), (1, 7, 4, 4), (1, 3, 7, 4), (1, 2, 1, 4)),
     "minor": (
         (1, 6, 3, 7), (1, 7, 6, 5), (1, 4, 5, 1), (6, 7, 1, 1), (1, 4, 7, 3), (1, 6, 4, 5), (1, 7),
-        (4, 1, 5, 1), (1, 3, 6, 7), (1, 1, 6, 5),
+        (4, 1, 5, 1), (1, 3, 6, 7), (6, 1, 7, 5),
     ),
 }  # fmt: skip
 FORMS = (
@@ -219,8 +219,10 @@ def _draw_harmony(
     """Chords of every section; sections of the same name share their progression."""
     with_sevenths = bool(rng.random() < sevenths)
     major_dominant = bool(rng.random() < 0.6)
+    shortest = min(section.end - section.start for section in sections)
+    paces = (0.5, 1, 1, 1, 1, 2) if shortest >= 4 * bar else (0.5, 1, 1)
     words = {
-        name: (pick(rng, PROGRESSIONS[mode]), pick(rng, (0.5, 1, 1, 1, 1, 2)))
+        name: (pick(rng, PROGRESSIONS[mode]), pick(rng, paces))
         for name in dict.fromkeys(section.name for section in sections)
     }
     changes, chords = [], []

@@ -142,7 +142,7 @@ def play_lead(
         if not closing:
             phrase = number // 2
             motif = motifs[section.name][1 if phrase % 4 == 2 else 0]
-            if phrase > 0 and rng.random() < 0.12:
+            if phrase > 0 and rng.random() < 0.08:
                 motif = None
             place = 0
         if motif is None:

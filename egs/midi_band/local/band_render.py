@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,13 +106,13 @@ def _midi_track(track: Track, channel: int, end: int) -> mido.MidiTrack:
             message = mido.Message("pitchwheel", pitch=control.value)
         else:
             message = mido.Message("control_change", control=1, value=control.value)
-        events.append((control.start, 3, message))
+        events.append((min(control.start, end), 3, message))
     for note in track.notes:
-        events.append((note.start, 4, _key("note_on", note.pitch, note.velocity)))
-        events.append((note.start + note.ticks, 2, _key("note_off", note.pitch, 0)))
-    # What begins after the end is left out; what sounds there is let go at the end.
-    pressed = [event for event in events if event[0] < end]
-    events = pressed + [(end, 2, event[2]) for event in events if event[0] >= end and event[1] == 2]
+        if note.start < end:
+            # A key held for ever would sound for ever: what lasts longer is let go at the end.
+            until = min(note.start + note.ticks, end)
+            events.append((note.start, 4, _key("note_on", note.pitch, note.velocity)))
+            events.append((until, 2, _key("note_off", note.pitch, 0)))
     events.sort(key=lambda event: event[:2])
     messages = mido.MidiTrack()
     now = 0
@@ -128,10 +127,11 @@ def _key(kind: str, pitch: int, velocity: int) -> mido.Message:
     return mido.Message(kind, note=pitch, velocity=velocity)
 
 
-def render_stem(song: Song, stem: str, synthesiser: Synthesiser) -> np.ndarray:
+def render_stem(song: Song, stem: str, synthesiser: Synthesiser, scratch: Path) -> np.ndarray:
     """Play one stem; returns float32 (channel, sample) of the song's length and SPARE_SECONDS.
 
-    Raises RenderError when FluidSynth fails twice, or plays nothing.
+    The MIDI file is written to the folder ``scratch`` and left there.  Raises RenderError when
+    FluidSynth fails twice, or plays nothing.
     """
     seconds = song.seconds + SPARE_SECONDS
     tracks = [track for track in song.tracks if track.stem == stem]
@@ -146,18 +146,19 @@ def render_stem(song: Song, stem: str, synthesiser: Synthesiser) -> np.ndarray:
         "synth.reverb.level": level,
     }
     wanted = round(seconds * SAMPLE_RATE)
-    with tempfile.TemporaryDirectory(prefix="midi_band_") as folder:
-        midi, empty = Path(folder) / "stem.mid", Path(folder) / "empty.conf"
-        midi_file(song.plan, tracks, seconds).save(midi)
-        empty.touch()  # instead of the user's own ~/.fluidsynth
-        command = [synthesiser.program, "-n", "-i", "-q", "-f", str(empty)]
-        for name, value in settings.items():
-            command += ["-o", f"{name}={value}"]
-        command += ["-T", "raw", "-O", "float", "-E", "little", "-F", "-"]
-        command += [str(synthesiser.soundfont), str(midi)]
-        sound = _play(command, wanted) or _play(command, wanted)
+    midi, empty = scratch / f"{song.kind}_{song.number}_{stem}.mid", scratch / "empty.conf"
+    midi_file(song.plan, tracks, seconds).save(midi)
+    empty.touch()  # instead of the user's own ~/.fluidsynth
+    command = [synthesiser.program, "-n", "-i", "-q", "-f", str(empty)]
+    for name, value in settings.items():
+        command += ["-o", f"{name}={value}"]
+    command += ["-T", "raw", "-O", "float", "-E", "little", "-F", "-"]
+    command += [str(synthesiser.soundfont), str(midi)]
+    log = midi.with_suffix(".log")
+    sound = _play(command, wanted, log) or _play(command, wanted, log)
     if sound is None:
-        raise RenderError(f"fluidsynth failed twice on {stem}: {' '.join(command)}")
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise RenderError(f"fluidsynth failed twice on {stem}: {(said or ['it said nothing'])[-1]}")
     samples = np.frombuffer(sound, dtype="<f4").reshape(-1, 2).T
     samples = np.pad(samples, ((0, 0), (0, wanted - samples.shape[1])))
     if not np.isfinite(samples).all() or np.abs(samples).max() < 1e-4:
@@ -165,13 +166,17 @@ def render_stem(song: Song, stem: str, synthesiser: Synthesiser) -> np.ndarray:
     return without_offset(samples)
 
 
-def _play(command: Sequence[str], frames: int) -> bytes | None:
+def _play(command: Sequence[str], frames: int, log: Path) -> bytes | None:
     """The first ``frames`` stereo float frames that FluidSynth writes to its output, or fewer.
 
     Read through a pipe: what follows the song is never computed, and a FluidSynth whose reader was
-    killed ends by itself.  Returns None if it fails, or takes more than a few minutes.
+    killed ends by itself.  Returns None if it fails, or takes more than a few minutes; its messages
+    go to ``log``.
     """
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with (
+        log.open("wb") as messages,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process,
+    ):
         watch = threading.Timer(PATIENCE_SECONDS, process.kill)
         watch.start()
         sound = process.stdout.read(frames * BYTES_PER_FRAME)
@@ -245,6 +250,6 @@ def mix(song: Song, sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"mixture": total.astype(np.int16), **rounded}
 
 
-def render_song(song: Song, synthesiser: Synthesiser) -> dict[str, np.ndarray]:
+def render_song(song: Song, synthesiser: Synthesiser, scratch: Path) -> dict[str, np.ndarray]:
     """Play a song: ``mixture`` and every stem that it has, int16 (channel, sample)."""
-    return mix(song, {stem: render_stem(song, stem, synthesiser) for stem in song.stems})
+    return mix(song, {stem: render_stem(song, stem, synthesiser, scratch) for stem in song.stems})

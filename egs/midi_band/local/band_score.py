@@ -62,18 +62,15 @@ def pick_weighted(point: float, options: Sequence[tuple[float, Choice]]) -> Choi
     return options[-1][1]
 
 
-def even_points(offsets: Sequence[float], number: int) -> list[float]:
-    """Point ``number`` of a sequence that fills the unit cube evenly, shifted by ``offsets``.
+def dealt_points(deck: np.random.Generator, size: int, place: int, axes: int) -> list[float]:
+    """A point of the unit cube, one of ``size`` that lie in different slices along every axis.
 
-    The additive recurrence of Roberts (2018): step along axis k by g^-(k+1), where g > 1 solves
-    g^(d+1) = g + 1 in d dimensions.  So even six songs cover the styles and instruments.
+    Latin hypercube sampling: each of the ``size`` places, dealt from the same fresh ``deck``, gets
+    its own slice of width 1/size on each of the ``axes``, so that few songs cover many choices.
     """
-    golden = 2.0
-    for _ in range(64):
-        golden = (1 + golden) ** (1 / (len(offsets) + 1))
-    return [
-        (offset + (number + 1) * golden ** -(axis + 1)) % 1 for axis, offset in enumerate(offsets)
-    ]
+    slices = deck.permuted(np.tile(np.arange(size), (axes, 1)), axis=1)
+    within = deck.random((axes, size))
+    return ((slices + within)[:, place] / size).tolist()
 
 
 def pattern_steps(pattern: str) -> list[tuple[int, str, int]]:

@@ -16,10 +16,12 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,7 @@ from mixit_mss.files import (
 )
 
 MARK = "midi_band"
+SCRATCH = ".midi_"
 COLUMNS = ("path", "kind", "number", "title", "style", "key", "metre", "tempo", "parts", "programs")
 
 
@@ -80,17 +83,19 @@ def read_tag(path: Path) -> str:
         return ""
 
 
-def make_song(order: Order, seed: int, seconds: float, synthesiser: Synthesiser, tag: str) -> None:
+def make_song(
+    order: Order, seed: int, seconds: float, synthesiser: Synthesiser, tag: str, scratch: Path
+) -> None:
     """Compose, play and store one song; it appears complete or not at all."""
     song = compose_song(seed, order.kind, order.number, seconds)
-    sounds = render_song(song, synthesiser)
+    sounds = render_song(song, synthesiser, scratch)
     if order.kind == "unlabelled":
-        with atomic_path(order.path) as partial:
-            _write_flac(partial, sounds["mixture"], song.title, tag)
+        with atomic_path(order.path) as unfinished:
+            _write_flac(unfinished, sounds["mixture"], song.title, tag)
         return
-    with atomic_folder(order.path) as partial:
+    with atomic_folder(order.path) as unfinished:
         for name, sound in sounds.items():
-            _write_flac(partial / f"{name}.flac", sound, song.title, tag)
+            _write_flac(unfinished / f"{name}.flac", sound, song.title, tag)
 
 
 def _write_flac(path: Path, sound: np.ndarray, title: str, tag: str) -> None:
@@ -111,6 +116,8 @@ def sweep(out: Path, orders: Sequence[Order]) -> None:
         *(out / "labelled" / split for split in ("train", "valid", "test")),
     ]
     wanted = {order.path for order in orders}
+    for path in sorted(out.glob(f"{SCRATCH}*")):
+        shutil.rmtree(path)
     for place in places:
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             if path.name.startswith(".") and ".partial" in path.name:
@@ -163,9 +170,15 @@ def make_songs(
     if not missing and is_done(out, stamp):
         print(f"{out}: all {len(orders)} songs are there, nothing to do")
         return 0
+    out.mkdir(parents=True, exist_ok=True)
     sweep(out, orders)
     began = time.monotonic()
-    failed = _make_all(missing, seed, seconds, synthesiser, tag, nj)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=out) as scratch:
+        make = partial(
+            make_song, seed=seed, seconds=seconds, synthesiser=synthesiser, tag=tag,
+            scratch=Path(scratch),
+        )  # fmt: skip
+        failed = _make_all(missing, make, nj)
     if failed:
         first, reason = failed[0]
         raise UserError(
@@ -186,7 +199,7 @@ def make_songs(
 
 
 def _make_all(
-    orders: Sequence[Order], seed: int, seconds: float, synthesiser: Synthesiser, tag: str, nj: int
+    orders: Sequence[Order], make: Callable[[Order], None], nj: int
 ) -> list[tuple[Order, RenderError]]:
     """Make songs ``nj`` at a time.  Threads suffice: the work is in the FluidSynth processes."""
     from rich.console import Console
@@ -195,10 +208,7 @@ def _make_all(
     failed = []
     console = Console(stderr=True)
     with ThreadPoolExecutor(nj) as pool:
-        jobs = {
-            pool.submit(make_song, order, seed, seconds, synthesiser, tag): order
-            for order in orders
-        }
+        jobs = {pool.submit(make, order): order for order in orders}
         try:
             for job in track(
                 as_completed(jobs), "songs", len(jobs), console=console,

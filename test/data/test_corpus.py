@@ -1,0 +1,308 @@
+"""Stage 1 on unlabelled songs, through its command."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from mixit_mss.bin.main import run
+from mixit_mss.bin.segment import main
+from mixit_mss.data import audio
+from mixit_mss.data.corpus import JOURNAL, draw_validation
+from mixit_mss.data.manifest import read_manifest
+from mixit_mss.errors import UserError
+
+RATE = 8000
+
+
+def segment(source, out, *options):
+    command = ["--kind", "unlabelled", "--input", str(source), "--out", str(out)]
+    command += ["--sample-rate", "4000", "--segment-seconds", "4", "--valid-fraction", "0"]
+    main([*command, *options])
+
+
+def rejected(out):
+    table = pd.read_csv(out / "rejected.csv", dtype=str, keep_default_na=False)
+    return {
+        os.path.basename(row.path): row.reason
+        for row in table.itertuples()
+        if not row.start_seconds
+    }
+
+
+def files(folder):
+    return sorted(
+        os.path.relpath(os.path.join(parent, name), folder)
+        for parent, _, names in os.walk(folder)
+        for name in names
+    )
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory, noise, save, convert, damage):
+    """One song of every kind, good and bad."""
+    folder = tmp_path_factory.mktemp("music")
+    good = save(folder / "good.wav", noise(9.3), RATE)
+    twin = convert(good, folder / "deep/er/copy of good.flac")  # sorts before it
+    for name in ("song.mp3", "song.m4a", "song.ogg"):
+        convert(save(folder / "x.wav", noise(8, 44100, seed=len(name)), 44100), folder / name)
+    damage(folder / "song.m4a", folder / "damaged.m4a")
+    (folder / "cut.flac").write_bytes(twin.read_bytes()[:20_000])
+    (folder / "cut.mp3").write_bytes((folder / "song.mp3").read_bytes()[:20_000])
+    (folder / "empty.wav").touch()
+    (folder / "text.mp3").write_text("no music")
+    save(folder / "mono.wav", noise(8, channels=1, seed=1), RATE)
+    save(folder / "surround.wav", noise(8, channels=6, seed=2), RATE)
+    save(folder / "low.wav", noise(8, 2000, seed=3), 2000)
+    save(folder / "same rate.wav", noise(8, 4000, seed=4), 4000)
+    save(folder / "short.wav", noise(3.9, seed=5), RATE)
+    save(folder / "silent.wav", noise(9) * 0, RATE)
+    save(folder / "nan.wav", np.where(noise(8, seed=6) > 0.3, np.nan, 0), RATE, subtype="FLOAT")
+    gap = noise(20, seed=7)
+    gap[:, 6 * RATE : 14 * RATE] = 0
+    save(folder / "gap.wav", gap, RATE)
+    with open(os.fsencode(folder) + b"/no\xfftext.wav", "wb") as file:
+        file.write(good.read_bytes())
+    save(folder / f"{'long' * 55}.wav", noise(8, seed=8), RATE)
+    (folder / "x.wav").unlink()
+    return folder
+
+
+def test_all_kinds_of_songs(music, tmp_path, capsys):
+    out = tmp_path / "data/unlabelled"
+    segment(music, out)
+    assert rejected(out) == {
+        **{"damaged.m4a": "decoder_warning", "good.wav": "duplicate"},
+        **{"cut.flac": "unreadable", "cut.mp3": "unreadable", "empty.wav": "unreadable"},
+        **{"text.mp3": "unreadable", "nan.wav": "unreadable", "surround.wav": "channels"},
+        **{"low.wav": "low_sample_rate", "short.wav": "too_short", "silent.wav": "silent"},
+        **{"no\\udcfftext.wav": "file_name", f"{'long' * 55}.wav": "file_name"},
+    }
+    manifest = read_manifest(out)
+    songs = manifest.tracks["song"].tolist()
+    assert songs == [
+        *("deep/er/copy of good", "gap", "mono", "same rate"),
+        *("song.m4a", "song.mp3", "song.ogg"),
+    ]
+    # audio once per song, at the wanted rate, nothing besides
+    stored = [f"audio/{song}.flac" for song in songs]
+    assert files(out) == sorted([*stored, ".done.json", JOURNAL, "rejected.csv",
+                                 "segments.csv", "tracks.csv"])  # fmt: skip
+    for row in manifest.tracks.itertuples():
+        info = soundfile.info(row.path)
+        assert (info.samplerate, info.channels, info.frames) == (4000, 2, row.frames)
+    # 4-s segments every 2 s; of the gap from 6 to 14 s those with more than 2 s in it are dropped
+    starts = manifest.segments.start[manifest.segments.track == songs.index("gap")]
+    assert (starts / 4000).tolist() == [0, 2, 4, 12, 14, 16]
+    assert set(manifest.segments.frames) == {16000}
+    table = pd.read_csv(out / "rejected.csv")
+    gap = table[table.path.str.contains("gap") & (table.reason == "silent")]
+    assert gap.start_seconds.tolist() == [6, 8, 10]
+    # the stored audio is the song, resampled
+    whole, _ = audio.read(music / "gap.wav")
+    stored, _ = audio.read(out / "audio/gap.flac")
+    assert np.abs(stored - audio.resample(whole, RATE, 4000)).max() < 1e-4
+    mono, _ = audio.read(out / "audio/mono.flac")
+    assert np.array_equal(mono[0], mono[1])
+    printed = capsys.readouterr().out
+    assert "7 of 20 songs kept" in printed
+    assert "unreadable 5" in printed
+    assert "silent 3" in printed
+
+
+def test_order_of_work_does_not_matter(music, tmp_path):
+    segment(music, tmp_path / "one")
+    segment(music, tmp_path / "two", "--nj", "2")
+    for name in ("tracks.csv", "segments.csv", "rejected.csv", "audio/gap.flac"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.fixture
+def album(tmp_path, noise, save):
+    """Six good songs."""
+    for number in range(6):
+        save(tmp_path / f"album/{number}.wav", noise(5, seed=number), RATE)
+    return tmp_path / "album"
+
+
+def test_options(album, tmp_path, noise, save):
+    save(album / "mono.wav", noise(5, channels=1, seed=9), RATE)
+    segment(album, tmp_path / "a", "--mono", "reject", "--store", "wav")
+    assert rejected(tmp_path / "a") == {"mono.wav": "mono"}
+    assert soundfile.info(tmp_path / "a/audio/0.wav").format == "WAV"
+    segment(album, tmp_path / "b", "--channels", "1", "--hop-seconds", "1")
+    manifest = read_manifest(tmp_path / "b")
+    assert set(manifest.tracks["channels"]) == {1}
+    assert manifest.segments.start.tolist() == [0, 4000] * 7
+    with pytest.raises(UserError, match="silent 7"):  # the noise has -20 dB
+        segment(album, tmp_path / "c", "--silence-db", "-15")
+    segment(album, tmp_path / "d", "--silence-rule", "release", "--segment-seconds", "3")
+    assert set(read_manifest(tmp_path / "d").segments.frames) == {12000}
+
+
+def test_unchanged_input_is_left_alone(album, tmp_path, capsys):
+    out = tmp_path / "out"
+    segment(album, out, "--valid-fraction", "0.4")
+    times = {name: os.stat(out / name).st_mtime_ns for name in files(out)}
+    capsys.readouterr()
+    segment(album, out, "--valid-fraction", "0.4")
+    assert "nothing to do, all 6 songs are as they were" in capsys.readouterr().out
+    assert {name: os.stat(out / name).st_mtime_ns for name in files(out)} == times
+
+
+def test_only_what_changed_is_done_again(album, tmp_path, noise, save):
+    out = tmp_path / "out"
+    segment(album, out)
+    before = {name: os.stat(out / name).st_ino for name in files(out) if "audio" in name}
+    (album / "0.wav").unlink()
+    save(album / "1.wav", noise(6, seed=77), RATE)
+    save(album / "9.wav", noise(5, seed=9), RATE)
+    (out / "audio/2.flac").unlink()
+    segment(album, out)
+    after = {name: os.stat(out / name).st_ino for name in files(out) if "audio" in name}
+    assert sorted(after) == [f"audio/{n}.flac" for n in (1, 2, 3, 4, 5, 9)]
+    assert [n for n in (3, 4, 5) if after[f"audio/{n}.flac"] != before[f"audio/{n}.flac"]] == []
+    assert after["audio/1.flac"] != before["audio/1.flac"]
+    fresh = tmp_path / "fresh"
+    segment(album, fresh)
+    for name in (*after, "tracks.csv", "segments.csv", "rejected.csv"):
+        assert (out / name).read_bytes() == (fresh / name).read_bytes()
+    # other settings: all of it
+    segment(album, out, "--segment-seconds", "2")
+    assert set(read_manifest(out).segments.frames) == {8000}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_and_run_again(tmp_path, noise, save, processes):
+    songs, out = tmp_path / "songs", tmp_path / "out"
+    for number in range(16):
+        save(songs / f"{number:02d}.wav", noise(60, seed=number), RATE)
+    options = ["--input", str(songs), "--out", str(out), "--sample-rate", "4000"]
+    command = [sys.executable, "-m", "mixit_mss.bin.segment", "--kind", "unlabelled", *options]
+    started = subprocess.Popen([*command, "--nj", str(processes)], start_new_session=True)
+    journal, end = out / JOURNAL, time.monotonic() + 60
+    while not journal.exists() or journal.read_text().count("\n") < 2:
+        assert started.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    assert not (out / "tracks.csv").exists()
+    with open(journal, "a") as file:
+        file.write('{"key": "half a li')
+    lines = journal.read_text().count("\n")
+    before = {name: os.stat(out / name).st_ino for name in files(out) if name.endswith("flac")}
+    main(["--kind", "unlabelled", *options])
+    kept = [name for name, inode in before.items() if os.path.exists(out / name)
+            and os.stat(out / name).st_ino == inode]  # fmt: skip
+    assert len(kept) >= lines >= 2
+    options[3] = str(tmp_path / "whole")
+    main(["--kind", "unlabelled", *options])
+    for name in ("tracks.csv", "segments.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert [n for n in files(out) if n.endswith(("flac", "csv", "partial"))] == [
+        n for n in files(tmp_path / "whole") if n.endswith(("flac", "csv"))
+    ]
+
+
+def test_source_store_reads_in_place(album, tmp_path, convert):
+    convert(album / "0.wav", album / "other.m4a")
+    segment(album, tmp_path / "out", "--store", "source")
+    assert not (tmp_path / "out/audio").exists()
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.tracks["path"].tolist() == [
+        str(album / name) for name in sorted(os.listdir(album))
+    ]
+    assert set(manifest.tracks["sample_rate"]) == {RATE}
+    for row in manifest.tracks.itertuples():
+        assert audio.probe(row.path).frames == row.frames
+    assert set(manifest.segments.frames) == {4 * RATE}
+
+
+def test_validation_share(album, tmp_path):
+    segment(album, tmp_path / "out", "--valid-fraction", "0.1")
+    splits = read_manifest(tmp_path / "out").tracks["split"].tolist()
+    assert splits.count("valid") == 2
+    assert splits.count("train") == 4
+    names = [f"song {number}" for number in range(4000)]
+    drawn = draw_validation(names, 0.05)
+    assert len(drawn) == pytest.approx(200, abs=60)
+    assert drawn & set(names[:2000]) == draw_validation(names[:2000], 0.05)
+    assert draw_validation(names[:3], 0.05) == set()
+    assert draw_validation(names, 0.0) == set()
+
+
+def test_memory_does_not_grow_with_the_song(tmp_path):
+    """Ten minutes of stereo at 44.1 kHz are 212 MB as floats."""
+    rows = np.random.default_rng(0).integers(-3000, 3000, (60 * 44100, 2), dtype=np.int16)
+    (tmp_path / "long").mkdir()
+    with soundfile.SoundFile(tmp_path / "long/song.wav", "w", 44100, 2) as file:
+        for _ in range(10):
+            file.write(rows)
+    (tmp_path / "short").mkdir()
+    soundfile.write(tmp_path / "short/song.wav", rows, 44100)
+    program = (
+        "import resource, sys; from mixit_mss.bin.segment import main; main(sys.argv[1:]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = {}
+    for name in ("short", "long"):
+        options = ["--input", str(tmp_path / name), "--out", str(tmp_path / f"out {name}")]
+        options += ["--sample-rate", "22050"]
+        done = subprocess.run([sys.executable, "-c", program, "--kind", "unlabelled", *options],
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        peaks[name] = int(done.stdout.split()[-1]) / 1024
+    assert peaks["long"] - peaks["short"] < 40
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sample-rate", "0"], "--sample-rate must be positive, got 0"),
+        (["--nj", "-1"], "--nj must be positive, got -1"),
+        (["--valid-fraction", "1"], "--valid-fraction must be from 0 to below 1"),
+        (["--silence-db", "3"], "--silence-db must be negative"),
+        (["--hop-seconds", "1.5"], "hop of 1.5 s is not a positive multiple of 1 s"),
+        (["--stems", "a,,b"], "--stems must be different names"),
+        (["--stems", "a,mixture"], "--stems must be different names"),
+    ],
+)
+def test_impossible_options(album, tmp_path, capsys, options, message):
+    base = ["--kind", "unlabelled", "--input", str(album), "--out", str(tmp_path / "out")]
+    assert run(main, "segment", [*base, *options]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_folders(album, tmp_path):
+    (tmp_path / "void").mkdir()
+    with pytest.raises(UserError, match="void' holds no song"):
+        segment(tmp_path / "void", tmp_path / "out")
+    with pytest.raises(UserError, match="gone' is not a folder"):
+        segment(tmp_path / "gone", tmp_path / "out")
+    with pytest.raises(UserError, match="must not lie in each other"):
+        segment(album, album / "out")
+    mine = tmp_path / "mine/audio"
+    shutil.copytree(album, mine)
+    with pytest.raises(UserError, match="mine' holds other files"):
+        segment(album, tmp_path / "mine")
+    assert len(os.listdir(mine)) == 6
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_usable_song(tmp_path, noise, save):
+    save(tmp_path / "in/a.wav", noise(1), RATE)
+    save(tmp_path / "in/b.wav", noise(1, 1000), 1000)
+    with pytest.raises(UserError, match=r"none of the 2 songs .*low_sample_rate 1, too_short 1"):
+        segment(tmp_path / "in", tmp_path / "out")
+    assert rejected(tmp_path / "out") == {"a.wav": "too_short", "b.wav": "low_sample_rate"}
+    assert not (tmp_path / "out/tracks.csv").exists()
