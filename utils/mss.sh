@@ -1,14 +1,15 @@
+# shellcheck shell=bash
 # The seven stages of every recipe (DESIGN of the flow: downloads -> data -> manifests -> exp).
 #
 # A recipe's run.sh declares its variables, parses its options and sources this file from its own
 # folder.  Read here:
 #   stage stop_stage   first and last stage to run
-#   work               folder that downloads/, data/, manifests/ and exp/ are written in
+#   work_dir           folder that downloads/, data/, manifests/ and exp/ are written in
 #   unlabelled_dir     folder of unlabelled songs (default: what stage 0 put in downloads/)
 #   labelled_dir       folder of {train,valid,test}/<song>/<stem> (default: the same)
 #   stems              names of the stems, separated by commas
 #   sample_rate store  of the audio that stage 1 writes
-#   conf model         folder of configs, and which model_<name>.yaml in it
+#   conf_dir model     folder of configs, and which model_<name>.yaml in it
 #   init trainable     lists of what to fine-tune: "mixit scratch", "all encoder_decoder"
 #   seed nj ngpu       seed of everything; processes for audio; devices for training
 #
@@ -16,7 +17,7 @@
 # see these variables.  A stage whose inputs did not change says so and does nothing, so a killed
 # run is simply given again.
 
-downloads=$work/downloads data=$work/data manifests=$work/manifests exp=$work/exp
+downloads=$work_dir/downloads data=$work_dir/data manifests=$work_dir/manifests exp=$work_dir/exp
 tag=${model}_seed$seed
 pretrained=$exp/pretrain_$tag
 num_stems=$(($(tr -cd , <<<"$stems" | wc -c) + 1))
@@ -65,7 +66,7 @@ if begin 2 manifests; then
 fi
 
 if begin 3 "MixIT pre-training"; then
-  mixit-mss pretrain --config "$conf/pretrain.yaml" --model "$conf/model_$model.yaml" \
+  mixit-mss pretrain --config "$conf_dir/pretrain.yaml" --model "$conf_dir/model_$model.yaml" \
     --manifest "$manifests/unlabelled" --out "$pretrained" --seed "$seed" --ngpu "$ngpu"
   finish 3
 fi
@@ -81,11 +82,10 @@ if begin 5 "fine-tuning"; then
     for start in $init; do
       case $start in
         mixit) from=(--init "$selected") ;;
-        scratch) from=(--model "$conf/model_$model.yaml") ;;
-        *) echo "--init $start: choose mixit or scratch" >&2; exit 1 ;;
+        scratch) from=(--model "$conf_dir/model_$model.yaml") ;;
       esac
       printf -- '-- %s, %s --\n' "$start" "$part"
-      mixit-mss finetune "${from[@]}" --config "$conf/finetune.yaml" --trainable "$part" \
+      mixit-mss finetune "${from[@]}" --config "$conf_dir/finetune.yaml" --trainable "$part" \
         --manifest "$manifests/labelled" --out "$exp/finetune_${tag}_${start}_$part" \
         --seed "$seed" --ngpu "$ngpu"
     done
@@ -116,7 +116,7 @@ if begin 6 "separation and scores"; then
     done
   done
   mixit-mss report --experiments "${rows[@]}" --manifests "$manifests" \
-    --out "$work/RESULTS.md" --figures "$work/figures"
+    --out "$work_dir/RESULTS.md" --figures "$work_dir/figures"
   if [ -e local/after_scoring.sh ]; then . local/after_scoring.sh; fi
   finish 6
 fi

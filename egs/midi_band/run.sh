@@ -7,7 +7,7 @@
 #   ./run.sh --unlabelled-dir ~/Music        pre-train on your own songs instead
 stage=0                 # first stage: 0 download, 1 segment, 2 manifests, 3 pre-train, 4 select, 5 fine-tune, 6 score
 stop_stage=6            # last stage
-work=.                  # folder for downloads, data, manifests, experiments and RESULTS.md
+work_dir=.              # folder for downloads, data, manifests, experiments and RESULTS.md
 unlabelled_dir=         # your own folder of songs to pre-train on (mp3, ogg, flac, wav, m4a)
 labelled_dir=           # your own folder of {train,valid,test}/<song>/<stem>
 stems=vocals,drums,bass,other   # names of the stems
@@ -17,16 +17,16 @@ num_valid=3             # ... for validation
 num_test=8              # ... for scoring
 seconds=22              # length of a song
 sample_rate=22050       # of the stored audio, in Hz: that of the network
-store=wav               # format of the stored audio: wav, flac or source
-conf=conf               # folder with pretrain.yaml, finetune.yaml and model_<model>.yaml
+store=wav               # wav|flac|source: format of the stored audio; source keeps the originals only
+conf_dir=conf           # folder with pretrain.yaml, finetune.yaml and model_<model>.yaml
 model=tiny              # which network
-init="scratch mixit"    # where fine-tuning starts
-trainable="encoder_decoder all"   # what it trains
+init="scratch mixit"    # scratch|mixit: where fine-tuning starts
+trainable="encoder_decoder all"   # encoder_decoder|all: what it trains
 seed=0                  # of songs, weights and training data
 nj=2                    # processes for audio
 ngpu=1                  # devices for training, where there are GPUs
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../../utils/parse_options.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")"
-. ../../utils/parse_options.sh
 . ../../tools/activate.sh
 . ../../utils/mss.sh

@@ -64,8 +64,7 @@ def snr_matrix(estimates: Tensor, references: Tensor) -> np.ndarray:
     """
     _check_signals(estimates, references)
     num_sources = estimates.shape[-3]
-    rows = [signal.transpose(-3, -2) for signal in (estimates, references)]
-    gram = gram_matrix(rows).sum(-3).cpu().numpy()
+    gram = gram_matrix([estimates.flatten(-2), references.flatten(-2)]).cpu().numpy()
     if not np.isfinite(gram).all():
         raise ValueError(
             f"NaN or infinity in estimates {tuple(estimates.shape)} or references "

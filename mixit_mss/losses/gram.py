@@ -12,8 +12,8 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-# Short enough for float32 products of a block to be exact to some 1e-8, and for the rows of a block
-# to stay in a processor's cache while they are multiplied.
+# Short enough for sums of float32 products to be good to 1e-7 of the energies, and for the rows of a
+# block to stay in a processor's cache while they are multiplied; long enough to be few.
 BLOCK_SAMPLES = 8192
 
 
@@ -21,13 +21,14 @@ BLOCK_SAMPLES = 8192
 def gram_matrix(signals: Sequence[Tensor]) -> Tensor:
     """All inner products between the rows of several groups of signals, in float64.
 
-    Products are summed in the signals' own precision within a block and in float64 over blocks:
-    for float32 signals of 6 s the error is some 1e-8 of the energies.  Summed in float32 from end
-    to end it is some 1e-6, enough to blur a residual 30 dB down.  On a GPU, where float32 products
-    may be rounded to TF32, everything is float64.  No gradient flows through.
+    Products are summed in the signals' own precision within a block and in float64 over blocks.
+    For two float32 signals of 6 s this leaves an error of 3e-8 of their energies, where a sum in
+    float32 from end to end leaves 3e-6, and takes half the time of float64.  On a GPU, where
+    products of float32 may be rounded to TF32, everything is float64.  No gradient flows through.
 
     Args:
-        signals: tensors (..., row, sample) that differ in the number of rows only.
+        signals: tensors (..., row, sample) that differ in the number of rows only; quickest with at
+            most one leading axis.
 
     Returns:
         (..., row, row), the rows in the order of `signals`.

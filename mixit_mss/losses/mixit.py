@@ -1,8 +1,9 @@
 """Mixture invariant training: which output belongs to which mixture, and the loss of that choice.
 
-Both solvers see only inner products of outputs and mixtures (`gram_matrix`), in float64.  With
-the assignment known, the loss is Eq. 4 of the remixed waveforms, so its value and its gradient owe
-nothing to the solver's arithmetic, and the backward pass holds no more than the remixed mixtures.
+Both solvers see only the inner products of outputs and mixtures (`gram_matrix`), and work on this
+small matrix in float64.  With the assignment known, the loss is Eq. 4 of the remixed waveforms, so
+its value and its gradient owe nothing to the solver's arithmetic, and the backward pass holds no
+more than the remixed mixtures.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MAX_ASSIGNMENTS = 2**20
 
 # Eigenvalues of the outputs' correlation matrix, relative to the largest, that count as zero:
 # what sets an output apart from a sum of the others, if it is 60 dB below the output. That is above
-# the noise of the inner products (1e-8) and below what Eq. 4 can see (30 dB).
+# the noise of the inner products (1e-7) and below what Eq. 4 can see (30 dB).
 RANK_CUTOFF = 1e-6
 
 
@@ -53,12 +54,13 @@ def mixit_loss(
     """
     _check_inputs(estimates, mixtures, solver)
     estimates, mixtures = at_least_float32(estimates), at_least_float32(mixtures)
-    gram = _channel_gram(estimates, mixtures)
     num_mixtures = mixtures.shape[1]
     if solver == "exact":
-        owner = exact_owner(gram if not joint_channels else _joint(gram), num_mixtures, threshold)
+        owner = exact_owner(
+            _inner_products(estimates, mixtures, joint_channels), num_mixtures, threshold
+        )
     else:
-        owner = least_squares_owner(_joint(gram)[:, 0], num_mixtures)
+        owner = least_squares_owner(_inner_products(estimates, mixtures)[:, 0], num_mixtures)
     remixed = _remix(estimates, owner, num_mixtures)
     loss = thresholded_snr(remixed, mixtures, threshold=threshold, joint_channels=joint_channels)
     assignment = torch.nn.functional.one_hot(owner, num_mixtures).mT.to(estimates.dtype)
@@ -184,20 +186,22 @@ def _remix(estimates: Tensor, owner: Tensor, num_mixtures: int) -> Tensor:
     return remixed.unflatten(0, (batch, num_mixtures))
 
 
-def _channel_gram(estimates: Tensor, mixtures: Tensor) -> Tensor:
-    """Inner products (batch, channel, row, row), sources first and then mixtures."""
-    gram = gram_matrix([estimates.transpose(1, 2), mixtures.transpose(1, 2)])
+def _inner_products(estimates: Tensor, mixtures: Tensor, joint_channels: bool = True) -> Tensor:
+    """Gram matrix (batch, channel, row, row), sources first and then mixtures.
+
+    One channel stands for the sum over all where they are joint.
+    """
+    if joint_channels:
+        gram = gram_matrix([estimates.flatten(2), mixtures.flatten(2)])[:, None]
+    else:
+        sides = zip(estimates.unbind(2), mixtures.unbind(2), strict=True)
+        gram = torch.stack([gram_matrix(side) for side in sides], dim=1)
     if not torch.isfinite(gram).all():
         raise ValueError(
             f"NaN or infinity in estimates {tuple(estimates.shape)} or mixtures "
             f"{tuple(mixtures.shape)}"
         )
     return gram
-
-
-def _joint(gram: Tensor) -> Tensor:
-    """Inner products over all channels together, the channel axis kept with size 1."""
-    return gram.sum(dim=1, keepdim=True)
 
 
 def _check_inputs(estimates: Tensor, mixtures: Tensor, solver: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 
@@ -14,6 +15,11 @@ class EpochLines(Callback):
     def on_train_start(self, trainer, module) -> None:
         """Start the clock."""
         self.started, self.first_step = time.monotonic(), trainer.global_step
+        self.losses: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        """Keep the loss; it stays on its device until the epoch ends."""
+        self.losses.append(outputs["loss"].detach())
 
     def on_train_epoch_end(self, trainer, module) -> None:
         """One line."""
@@ -22,14 +28,13 @@ class EpochLines(Callback):
         total = trainer.max_epochs * trainer.num_training_batches
         total = total // trainer.accumulate_grad_batches
         left = (total - trainer.global_step) / max(rate, 1e-9)
-        losses = "".join(
-            f"  {label} {trainer.callback_metrics[name]:6.2f} dB"
-            for label, name in (("train", "loss_epoch"), ("valid", "val_loss"))
-            if name in trainer.callback_metrics
-        )
+        loss = torch.stack(self.losses).mean().item()
+        self.losses.clear()
+        valid = trainer.callback_metrics.get("val_loss")
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
-            f"step {trainer.global_step}/{total}{losses}  {rate:.2f} steps/s  "
+            f"step {trainer.global_step}/{total}  train {loss:6.2f} dB"
+            f"{'' if valid is None else f'  valid {valid:6.2f} dB'}  {rate:.2f} steps/s  "
             f"{left / 60:.1f} min left",
             flush=True,
         )

@@ -31,8 +31,8 @@ def chunk(order, noise=0.1, samples=500, num_sources=6, silent=()):
 
 
 class TestSnrMatrix:
-    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-    def test_equals_waveforms(self, dtype):
+    @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+    def test_equals_waveforms(self, dtype, tolerance):
         estimates, references = (x.to(dtype) for x in chunk((3, 0, 5, 1), samples=40_000))
         scores = snr_matrix(estimates, references)
         assert scores.shape == (6, 4) and scores.dtype == np.float64
@@ -40,7 +40,7 @@ class TestSnrMatrix:
             expected = votes_loops.snr(
                 estimates[source].double().numpy(), references[stem].double().numpy()
             )
-            assert scores[source, stem] == pytest.approx(expected, abs=1e-8)
+            assert scores[source, stem] == pytest.approx(expected, abs=tolerance)
 
     def test_known_ratios_and_the_cap(self):
         reference = torch.randn(1, 2, 1000, dtype=torch.float64)

@@ -141,6 +141,8 @@ def render_stem(song: Song, stem: str, synthesiser: Synthesiser, scratch: Path) 
         "synth.dynamic-sample-loading": 1,
         "synth.sample-rate": SAMPLE_RATE,
         "synth.gain": 0.4,
+        "synth.chorus.active": int(any(track.chorus > 0 for track in tracks)),
+        "audio.period-size": 64,  # notes begin on multiples of it
         "synth.reverb.room-size": size,
         "synth.reverb.damp": damping,
         "synth.reverb.level": level,
