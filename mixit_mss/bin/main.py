@@ -17,6 +17,7 @@ COMMANDS = {
     "select-channels": "stage 4: keep the outputs that the stems vote for",
     "finetune": "stage 5: supervised training on stems",
     "score": "stage 6: uSDR and cSDR of estimates against references",
+    "import-official": "the weights that the paper's authors published, as a model folder",
     "report": "stage 6: tables and figures of several experiments",
 }
 

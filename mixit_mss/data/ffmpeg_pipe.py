@@ -57,7 +57,7 @@ class FfmpegDecoder:
 
     def __init__(self, path: str | Path, start: int = 0, stop: int | None = None):
         trim = f"atrim=start_sample={start}" + ("" if stop is None else f":end_sample={stop}")
-        command = [find_ffmpeg(), "-nostdin", "-v", "error", "-protocol_whitelist", "file"]
+        command = [find_ffmpeg(), "-nostdin", "-v", "error"]
         command += ["-i", f"file:{path}", "-map", "0:a:0", "-af", trim]
         command += ["-c:a", "pcm_f32be", "-f", "au", "-"]
         self._name = str(path)

@@ -40,13 +40,23 @@ def test_short_stem_has_no_windows():
     assert len(active_segments(phrases([0.1] * 9), RATE).starts) == 0
 
 
-@pytest.mark.parametrize("rule", ["paper", "release"])
-@pytest.mark.parametrize("seed", range(4))
-def test_against_loops(rule, seed):
+def swelling(seed):
+    """A stem that always plays, ever louder: the quantile is the threshold."""
+    return np.sort(10 ** np.random.default_rng(seed).uniform(-2, -1, 40 + seed))
+
+
+def pausing(seed):
+    """A stem with pauses: the bound of 1e-3 is the threshold."""
     generator = np.random.default_rng(seed)
-    levels = 10 ** generator.uniform(-4, -1, 60) * (generator.random(60) > 0.4)
+    return 10 ** generator.uniform(-4, -1, 60) * (generator.random(60) > 0.4)
+
+
+@pytest.mark.parametrize("rule", ["paper", "release"])
+@pytest.mark.parametrize("levels", [swelling, pausing])
+@pytest.mark.parametrize("seed", range(6))
+def test_against_loops(rule, levels, seed):
     rule = ACTIVITY_RULES[rule]
-    waveform = phrases(levels, rule.chunk_seconds, seed=seed)
+    waveform = phrases(levels(seed), rule.chunk_seconds, seed=seed)
     table = active_segments(waveform, RATE, rule)
     expected = loop_active_segments(
         waveform.tolist(),

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 
@@ -118,6 +119,20 @@ def test_without_a_system_ffmpeg(songs, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "imageio_ffmpeg" in find_ffmpeg()
     assert abs(audio.probe(songs["m4a"]).frames - 4 * RATE) <= 2048
+
+
+def test_a_playlist_in_disguise_opens_no_connection(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        path = tmp_path / "song.m4a"
+        path.write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{address}\n#EXT-X-ENDLIST\n"
+        )
+        with pytest.raises(audio.AudioError):
+            audio.read(path)
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 def test_ffmpeg_can_be_left_early(songs):

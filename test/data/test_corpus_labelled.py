@@ -56,6 +56,8 @@ def band(tmp_path_factory, noise, save, convert):
     save(folder / "train/no beat/lead.wav", noise(9), RATE)
     save(folder / "test/unequal/lead.wav", noise(9), RATE)
     save(folder / "test/unequal/beat.wav", noise(8), RATE)
+    save(folder / "train/longer/lead.wav", noise(9), RATE)
+    save(folder / "train/longer/beat.wav", noise(9.001), RATE)
     save(folder / "valid/broken/lead.wav", noise(9), RATE)
     (folder / "valid/broken/beat.wav").write_text("no music")
     for stem in STEMS:
@@ -75,6 +77,7 @@ def test_rejected_songs(band, prepared):
     assert rejected(prepared, band) == {
         "train/no beat": "missing_stem",
         "test/unequal": "stems_differ",
+        "train/longer": "stems_differ",
         "valid/broken/beat.wav": "unreadable",
         "train/low/lead.wav": "low_sample_rate",
         "train/short/lead.wav": "too_short",

@@ -31,7 +31,10 @@ MINI = {
 
 def command(work_dir, **more):
     options = {"work-dir": work_dir, **MINI, **more}
-    return [str(RUN), *(word for key, value in options.items() for word in (f"--{key}", str(value)))]
+    return [
+        str(RUN),
+        *(word for key, value in options.items() for word in (f"--{key}", str(value))),
+    ]
 
 
 def run_until_killed(work_dir, sign):
@@ -134,7 +137,9 @@ def test_a_finished_run_does_nothing_again(finished):
     changed = [
         path
         for path in work_dir.rglob("*")
-        if path.is_file() and path.stat().st_mtime > started and path.name != "seconds_per_stage.tsv"
+        if path.is_file()
+        and path.stat().st_mtime > started
+        and path.name != "seconds_per_stage.tsv"
     ]
     assert changed == []
 
