@@ -60,9 +60,9 @@ def score_files(folder: Path) -> tuple[dict[str, np.ndarray], float]:
         paths = [
             folder / f"{kind}-{stem}.wav" for kind in ("estimate", "reference") for stem in STEMS
         ]
-        streams = [soundfile.blocks(path, 4 * SAMPLE_RATE, dtype="float32") for path in paths]
+        streams = [soundfile.blocks(path, SAMPLE_RATE, dtype="float32") for path in paths]
         for parts in zip(*streams, strict=True):
-            audio = np.stack([part.T for part in parts])
+            audio = np.stack(parts).swapaxes(1, 2)
             yield audio[: len(STEMS)], audio[len(STEMS) :]
 
     return score(blocks()), resident("VmHWM")

@@ -37,9 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parse, train, save the model folder."""
     args = build_parser().parse_args(argv)
+    from mixit_mss.evaluation.experiments import command_line
     from mixit_mss.training.runs import finetune
 
-    finetune(**vars(args))
+    finetune(**vars(args), command=command_line("finetune", argv))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parse, train, save the model folder."""
     args = build_parser().parse_args(argv)
+    from mixit_mss.evaluation.experiments import command_line
     from mixit_mss.training.runs import pretrain
 
-    pretrain(args.config, args.model, args.manifest, args.out, seed=args.seed, ngpu=args.ngpu)
+    pretrain(**vars(args), command=command_line("pretrain", argv))
 
 
 if __name__ == "__main__":

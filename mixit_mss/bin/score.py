@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -80,13 +79,17 @@ def main(argv: list[str] | None = None) -> None:
 
 def _write_facts(args: argparse.Namespace, argv: list[str] | None) -> None:
     """Complete ``experiment.json``: what trained a model stays; an oracle's facts are made here."""
-    from mixit_mss.evaluation.experiments import FILE, current_commit, write_experiment
+    from mixit_mss.evaluation.experiments import (
+        FILE,
+        command_line,
+        current_commit,
+        write_experiment,
+    )
 
     folder = Path(args.out).parent
     facts = {"label": args.label, "order": args.order}
     if args.oracle or not (folder / FILE).exists():
-        command = shlex.join(["mixit-mss", "score", *(sys.argv[1:] if argv is None else argv)])
-        facts |= {"command": command, "commit": current_commit()}
+        facts |= {"command": command_line("score", argv), "commit": current_commit()}
     write_experiment(folder, **facts)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -33,7 +32,11 @@ def main(argv: list[str] | None = None) -> None:
     """Parse, vote, save."""
     args = build_parser().parse_args(argv)
     from mixit_mss.data.manifest import manifest_paths, read_manifest
-    from mixit_mss.evaluation.experiments import current_commit, write_experiment
+    from mixit_mss.evaluation.experiments import (
+        command_line,
+        current_commit,
+        write_experiment,
+    )
     from mixit_mss.evaluation.selection import VOTES, describe, select, vote, write_votes
     from mixit_mss.files import fingerprint, is_done, mark_done
     from mixit_mss.models.hub import load_model, read_card, save_model
@@ -53,9 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     selected, choice = select(model, votes, stems)
     print(describe(votes, stems, choice))
-    command = shlex.join(["mixit-mss", "select-channels", *(argv or sys.argv[1:])])
-    origin = {"steps": card.get("steps"), "seed": card.get("seed"), "commit": current_commit()}
-    origin |= {"command": command}
+    origin = {"steps": card.get("steps"), "seed": card.get("seed")}
+    origin |= {"commit": current_commit(), "command": command_line("select-channels", argv)}
     save_model(selected, args.out, {**origin, "training_data": card.get("training_data")})
     write_votes(Path(args.out) / VOTES, votes, stems, choice)
     parameters = sum(parameter.numel() for parameter in selected.parameters())

@@ -104,9 +104,6 @@ def manifest_paths(stem_path: str | Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}.tracks.csv"), path.with_name(f"{path.name}.segments.csv")
 
 
-table_paths = manifest_paths
-
-
 def read_manifest(stem_path: str | Path, check_files: bool = True) -> Manifest:
     """Read and check ``<stem_path>.tracks.csv`` and ``<stem_path>.segments.csv``.
 

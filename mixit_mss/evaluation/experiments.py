@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 from mixit_mss.errors import UserError
@@ -43,6 +45,11 @@ def read_experiment(folder: str | Path) -> dict:
             f"{path} has no label or order; score the experiment with --label and --order"
         )
     return {**dict.fromkeys(KEYS), **experiment}
+
+
+def command_line(command: str, argv: list[str] | None) -> str:
+    """What one types for ``command`` with the arguments that its ``main`` was given."""
+    return shlex.join(["mixit-mss", command, *(sys.argv[1:] if argv is None else argv)])
 
 
 def current_commit() -> str:

@@ -159,9 +159,12 @@ class SongScores:
         return sdr.T
 
     def _measure(self, estimates: np.ndarray, references: np.ndarray) -> None:
-        """Add a piece that lies within one window."""
-        estimates = estimates.astype(np.float64, copy=False)
-        references = references.astype(np.float64, copy=False)
+        """Add a piece that lies within one window.
+
+        Interleaved channels, as files hold them, are put in order as they are converted.
+        """
+        estimates = estimates.astype(np.float64, order="C", copy=False)
+        references = references.astype(np.float64, order="C", copy=False)
         pieces = (
             (self._signal, _energy(references)),
             (self._noise, _energy(estimates - references)),

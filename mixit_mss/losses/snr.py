@@ -16,6 +16,10 @@ from torch import Tensor
 # decides nothing unless a signal is digitally silent.
 ENERGY_FLOOR = 1e-10
 
+# Squares of long signals are taken and summed in blocks, which is quicker and smaller than a second
+# copy of the signal, and less rounded.
+BLOCK_SAMPLES = 16384
+
 
 class Inactive(NamedTuple):
     """What becomes of a stem that hardly sounds or does not sound at all.
@@ -62,7 +66,7 @@ def thresholded_snr(
     check_same_shape(estimate, reference)
     estimate, reference = at_least_float32(estimate), at_least_float32(reference)
     signal = energy(reference, joint_channels)
-    noise = energy(reference - estimate, joint_channels)
+    noise = noise_energy(estimate, reference, joint_channels)
     return decibels(clamped_ratio(noise, signal, threshold)).mean(-1)
 
 
@@ -104,7 +108,7 @@ def zero_reference_snr(
     rule = INACTIVE[inactive]
     estimate, reference = at_least_float32(estimate), at_least_float32(reference)
     signal = energy(reference, joint_channels)
-    noise = energy(reference - estimate, joint_channels)
+    noise = noise_energy(estimate, reference, joint_channels)
     whole = energy(at_least_float32(mixture), joint_channels)
 
     active = (signal > 0) & (signal >= 10 ** (rule.below / 10) * whole)
@@ -116,9 +120,15 @@ def zero_reference_snr(
 
 def energy(signal: Tensor, joint_channels: bool) -> Tensor:
     """Sum of squares of a (..., channel, sample) signal: (..., channel), or (..., 1) if joint."""
-    if joint_channels:
-        return signal.square().sum((-2, -1)).unsqueeze(-1)
-    return signal.square().sum(-1)
+    total = sum(block.square().sum(-1) for block in signal.split(BLOCK_SAMPLES, dim=-1))
+    return total.sum(-1, keepdim=True) if joint_channels else total
+
+
+def noise_energy(estimate: Tensor, reference: Tensor, joint_channels: bool) -> Tensor:
+    """`energy` of their difference, of which never more than a block is squared at a time."""
+    pairs = (signal.split(BLOCK_SAMPLES, dim=-1) for signal in (estimate, reference))
+    total = sum((y - s).square().sum(-1) for s, y in zip(*pairs, strict=True))
+    return total.sum(-1, keepdim=True) if joint_channels else total
 
 
 def clamped_ratio(noise: Tensor, signal: Tensor, threshold: float) -> Tensor:

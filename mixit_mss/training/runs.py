@@ -6,8 +6,6 @@ says of it), ``checkpoints/`` and ``logs/``.
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -35,8 +33,19 @@ from mixit_mss.training.systems import MixITSystem, SupervisedSystem, freeze_sep
 from mixit_mss.training.trainer import Datasets, train
 
 
-def pretrain(config: str, model: str, manifest: str, out: str, *, seed: int, ngpu: int = 1) -> None:
+def pretrain(
+    config: str,
+    model: str,
+    manifest: str,
+    out: str,
+    *,
+    seed: int = 0,
+    ngpu: int = 1,
+    command: str = "",
+) -> None:
     """Train the network of the YAML file ``model`` on unlabelled songs into folder ``out``.
+
+    ``command`` is noted with the result as what made it.
 
     Raises:
         UserError: for a config, manifest or network that cannot be.
@@ -61,7 +70,7 @@ def pretrain(config: str, model: str, manifest: str, out: str, *, seed: int, ngp
         ),
     )
     steps = train(MixITSystem, net, datasets, settings, folder, identity=identity, devices=ngpu)
-    _save(folder, net, songs, config, steps, seed, identity)
+    _save(folder, net, songs, config, steps, seed, command, identity)
 
 
 def finetune(
@@ -74,6 +83,7 @@ def finetune(
     trainable: str = "all",
     seed: int = 0,
     ngpu: int = 1,
+    command: str = "",
 ) -> None:
     """Train on stems into folder ``out``.
 
@@ -81,6 +91,7 @@ def finetune(
         init: model folder to start from; or
         model: YAML file of a network to train from scratch.
         trainable: ``all``, or ``encoder_decoder`` to freeze the separator.
+        command: noted with the result as what made it.
 
     Raises:
         UserError: for a config, manifest or network that cannot be.
@@ -121,7 +132,7 @@ def finetune(
     steps = train(
         SupervisedSystem, net, datasets, settings, folder, identity=identity, devices=ngpu
     )
-    _save(folder, net, songs, config, steps, seed, identity)
+    _save(folder, net, songs, config, steps, seed, command, identity)
 
 
 def _finished(folder: Path, identity: dict) -> bool:
@@ -138,12 +149,10 @@ def _build(source: str, network: dict, **more) -> nn.Module:
         raise UserError(f"{source}: {error}") from error
 
 
-def _save(folder, net, songs, config, steps, seed, identity) -> None:
-    command = shlex.join(["mixit-mss", Path(sys.argv[0]).stem.replace("_", "-"), *sys.argv[1:]])
-    if Path(sys.argv[0]).stem == "mixit-mss":
-        command = shlex.join(["mixit-mss", *sys.argv[1:]])
+def _save(folder, net, songs, config, steps, seed, command, identity) -> None:
     licences = sorted({str(licence) for licence in songs.tracks["license"] if str(licence)})
-    origin = {"steps": steps, "seed": seed, "commit": current_commit(), "command": command}
+    origin = {"steps": steps, "seed": seed}
+    origin |= {"commit": current_commit(), "command": command}
     trained_on = {"songs": songs.tracks["song"].nunique(), "licences": licences}
     save_model(net, folder / "model", {**origin, "training_data": trained_on})
     parameters = sum(parameter.numel() for parameter in net.parameters())

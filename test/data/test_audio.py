@@ -6,9 +6,12 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
+import torchaudio
 
 from mixit_mss.data import audio
 from mixit_mss.data.ffmpeg_pipe import FfmpegDecoder, find_ffmpeg
+from mixit_mss.data.resampling import SINC
 from mixit_mss.errors import UserError
 
 RATE = 44100
@@ -154,6 +157,14 @@ def test_resampled_blocks_equal_the_whole(noise, rates):
         assert np.abs(joined - whole).max() < 1e-6
 
 
+@pytest.mark.parametrize("rates", [(48000, 44100), (44100, 22050), (22050, 44100), (3, 7)])
+@pytest.mark.parametrize("frames", [1, 50, 7919])
+def test_resampling_against_torchaudio(rates, frames):
+    waveform = torch.randn(3, 2, frames, dtype=torch.float64)
+    expected = torchaudio.functional.resample(waveform, *rates, **SINC)
+    assert torch.allclose(audio.resample(waveform, *rates), expected, atol=1e-12)
+
+
 def test_resampling_keeps_a_tone_and_removes_what_would_alias():
     time = np.arange(48000) / 48000
     tone, above = np.sin(2 * np.pi * 1000 * time), np.sin(2 * np.pi * 15000 * time)
@@ -165,12 +176,12 @@ def test_resampling_keeps_a_tone_and_removes_what_would_alias():
 
 
 def test_resample_takes_tensors():
-    import torch
-
     waveform = torch.randn(2, 4000)
     resampled = audio.resample(waveform, 8000, 4000)
     assert isinstance(resampled, torch.Tensor)
     assert np.array_equal(resampled, audio.resample(waveform.numpy(), 8000, 4000))
+    assert np.array_equal(resampled[0], audio.resample(waveform[0], 8000, 4000))
+    assert audio.resample(np.zeros((2, 0), np.float32), 8000, 4000).shape == (2, 0)
 
 
 def test_odd_ratios_are_refused():
@@ -221,6 +232,7 @@ def test_full_disk_is_one_sentence(tmp_path, suffix):
     program = f"""
 import resource, signal, numpy as np
 from mixit_mss.data import audio
+from mixit_mss.data.resampling import SINC
 from mixit_mss.errors import UserError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
