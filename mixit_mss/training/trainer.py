@@ -97,6 +97,8 @@ def _system(system_class: type, model: nn.Module, datasets: Datasets, config):
         lr=config.optimizer.lr,
         weight_decay=config.optimizer.weight_decay,
         betas=config.optimizer.betas,
+        # Lightning cannot clip what a fused optimiser unscales by itself
+        fused=run.precision != "16-mixed",
     )
     shape = {**config.schedule.model_dump(), "steps_per_epoch": run.steps_per_epoch}
     schedule = LambdaLR(optimizer, lambda step: lr_factor(step, **shape))

@@ -244,7 +244,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other songs")
     parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="songs made at a time")
     parser.add_argument(
-        "--soundfont", help="General MIDI .sf2 file (default: FluidR3_GM, else what is installed)"
+        "--soundfont", help="General MIDI .sf2 file to play instead of the installed one"
     )
     return parser
 
