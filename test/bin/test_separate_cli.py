@@ -123,7 +123,11 @@ def test_a_stopped_command_leaves_no_half_files_and_goes_on(model_folder, tmp_pa
     argv = [str(song), "--model", str(model_folder), "--out", str(out)]
     argv += ["--chunk-seconds", "0.2", "--hop-seconds", "0.1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mixit_mss.bin.separate", *argv], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "mixit_mss.bin.separate", *argv],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background hands down that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 60
     while not list(out.glob(".long.*.partial/*")) and process.poll() is None:
