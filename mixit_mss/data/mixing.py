@@ -28,14 +28,6 @@ def random_start(num_frames: int, crop_frames: int, generator: np.random.Generat
     return int(generator.integers(num_frames - crop_frames + 1))
 
 
-def random_crop(
-    waveform: np.ndarray, crop_frames: int, generator: np.random.Generator
-) -> np.ndarray:
-    """A uniform window of ``crop_frames`` samples of (..., sample)."""
-    start = random_start(waveform.shape[-1], crop_frames, generator)
-    return waveform[..., start : start + crop_frames]
-
-
 def balance_mixtures(
     mixtures: np.ndarray, generator: np.random.Generator, gain_db: float = 5.0
 ) -> np.ndarray:
@@ -59,11 +51,6 @@ def balance_mixtures(
         if min(target, power(mixture)) >= SILENT_POWER:
             mixture *= np.sqrt(gain * target / power(mixture))
     return scaled
-
-
-def mixture_of_mixtures(mixtures: np.ndarray) -> np.ndarray:
-    """Sum (mixture, channel, sample) to the MoM (channel, sample); paper, section 3.1."""
-    return mixtures.sum(axis=0)
 
 
 def normalise(stem: np.ndarray, level: str = "rms") -> np.ndarray:

@@ -12,8 +12,8 @@ from mixit_mss.losses import mixit_loss, zero_reference_snr
 class MixITSystem(System):
     """Separate the sum of mixtures; score the best remix of the estimates (Eq. 1 and 2).
 
-    Batches are mixtures (batch, mixture, channel, sample).  ``loss_func`` is unused by asteroid's
-    base class here; ``loss_options`` go to :func:`mixit_mss.losses.mixit_loss`.
+    Batches are mixtures (batch, mixture, channel, sample); ``loss_options`` go to
+    :func:`mixit_mss.losses.mixit_loss`.
     """
 
     def __init__(self, model, optimizer, loaders, scheduler, config, loss_options):

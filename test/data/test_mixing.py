@@ -46,18 +46,11 @@ def test_silent_mixtures_keep_their_level():
     assert np.array_equal(mixing.balance_mixtures(swapped, np.random.default_rng(0)), swapped)
 
 
-def test_mixture_of_mixtures_is_the_sum():
-    mixtures = noise(3, 2, 100)
-    total = mixing.mixture_of_mixtures(mixtures)
-    assert np.allclose(total, mixtures[0] + mixtures[1] + mixtures[2])
-
-
 def test_crops_reach_both_ends():
-    waveform = np.arange(10, dtype=np.float32)[None]
     generator = np.random.default_rng(0)
-    starts = {int(mixing.random_crop(waveform, 4, generator)[0, 0]) for _ in range(200)}
+    starts = {mixing.random_start(10, 4, generator) for _ in range(200)}
     assert starts == set(range(7))
-    assert mixing.random_crop(waveform, 10, generator).tolist() == waveform.tolist()
+    assert mixing.random_start(10, 10, generator) == 0
 
 
 @pytest.mark.parametrize("level", ["rms", "mean_absolute"])
