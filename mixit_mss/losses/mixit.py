@@ -52,19 +52,59 @@ def mixit_loss(
         ValueError: axes that do not fit, NaN or infinite samples, an unknown solver, or too many
             assignments for the exact one.
     """
+    options = {"threshold": threshold, "joint_channels": joint_channels}
+    owner = assign_outputs(estimates, mixtures, solver, **options)
+    num_mixtures = mixtures.shape[1]
+    loss = thresholded_snr(remix(estimates, owner, num_mixtures), mixtures, **options).sum(-1)
+    assignment = torch.nn.functional.one_hot(owner, num_mixtures).mT.to(loss.dtype)
+    return loss, assignment
+
+
+@torch.no_grad()
+def assign_outputs(
+    estimates: Tensor,
+    mixtures: Tensor,
+    solver: str = "least_squares",
+    *,
+    threshold: float = 1e-3,
+    joint_channels: bool = True,
+) -> Tensor:
+    """The choice in :func:`mixit_loss`, whose arguments it takes.
+
+    Returns:
+        For each output the index of its mixture, (batch, source).
+    """
     _check_inputs(estimates, mixtures, solver)
     estimates, mixtures = at_least_float32(estimates), at_least_float32(mixtures)
     num_mixtures = mixtures.shape[1]
     if solver == "exact":
-        owner = exact_owner(
-            _inner_products(estimates, mixtures, joint_channels), num_mixtures, threshold
-        )
-    else:
-        owner = least_squares_owner(_inner_products(estimates, mixtures)[:, 0], num_mixtures)
-    remixed = _remix(estimates, owner, num_mixtures)
-    loss = thresholded_snr(remixed, mixtures, threshold=threshold, joint_channels=joint_channels)
-    assignment = torch.nn.functional.one_hot(owner, num_mixtures).mT.to(estimates.dtype)
-    return loss.sum(-1), assignment
+        gram = _inner_products(estimates, mixtures, joint_channels)
+        return exact_owner(gram, num_mixtures, threshold)
+    return least_squares_owner(_inner_products(estimates, mixtures)[:, 0], num_mixtures)
+
+
+def remix(sources: Tensor, owner: Tensor, num_mixtures: int) -> Tensor:
+    """A s: for each mixture the sum of the sources that it owns (paper, Eq. 1).
+
+    By additions, not by a matrix product, which autocast and TF32 would round.
+
+    Args:
+        sources: (batch, source, ...), such as waveforms, or the masks that make them; real or
+            complex.
+        owner: for each source the index of its mixture, (batch, source).
+        num_mixtures: how many there are.
+
+    Returns:
+        (batch, mixture, ...), at least float32.
+    """
+    if sources.is_complex():
+        return torch.view_as_complex(remix(torch.view_as_real(sources), owner, num_mixtures))
+    sources = at_least_float32(sources)
+    batch = sources.shape[0]
+    place = owner + num_mixtures * torch.arange(batch, device=owner.device)[:, None]
+    remixed = sources.new_zeros(batch * num_mixtures, *sources.shape[2:])
+    remixed = remixed.index_add_(0, place.flatten(), sources.flatten(0, 1))
+    return remixed.unflatten(0, (batch, num_mixtures))
 
 
 def least_squares_owner(gram: Tensor, num_mixtures: int) -> Tensor:
@@ -172,18 +212,6 @@ def _assignments(num_sources: int, num_mixtures: int, device: torch.device) -> T
     for n in range(num_sources):
         subsets = torch.cat([subsets + 2**n * (mixtures == d) for d in range(num_mixtures)], dim=1)
     return subsets
-
-
-def _remix(estimates: Tensor, owner: Tensor, num_mixtures: int) -> Tensor:
-    """A s: for each mixture the sum of the sources that it owns, (batch, mixture, channel, sample).
-
-    By additions, not by a matrix product, which autocast and TF32 would round.
-    """
-    batch, _, channels, samples = estimates.shape
-    place = owner + num_mixtures * torch.arange(batch, device=owner.device)[:, None]
-    remixed = estimates.new_zeros(batch * num_mixtures, channels, samples)
-    remixed = remixed.index_add_(0, place.flatten(), estimates.flatten(0, 1))
-    return remixed.unflatten(0, (batch, num_mixtures))
 
 
 def _inner_products(estimates: Tensor, mixtures: Tensor, joint_channels: bool = True) -> Tensor:

@@ -9,24 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate, groupby, pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mixit_mss.models.channels import keep_outputs
+from mixit_mss.models.gated_masks import BandGroup, MaskLayout, gated_masks
 
 BANDS_44100_2048 = (2,) * 24 + (4,) * 12 + (12,) * 8 + (24,) * 8 + (48,) * 8 + (128, 129)
 """The 62 band widths, in bins, of BS-RoFormer at 44.1 kHz and 1025 bins (arXiv 2309.02612)."""
-
-
-class BandGroup(NamedTuple):
-    """A run of neighbouring bands of equal width."""
-
-    bands: slice
-    bins: slice
-    num_bands: int
-    width: int
 
 
 def band_groups(widths: Sequence[int]) -> list[BandGroup]:
@@ -152,13 +143,9 @@ class BandMask(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, frame, band, feature) -> mask (batch, source, channel, frame, bin)."""
         hidden = self.hidden2(self.hidden1(self.norm(features))).tanh()
-        masks = []
-        for group, output in zip(self.groups, self.outputs, strict=True):
-            parts = _precise(nn.functional.glu(output(hidden[:, :, group.bands])))
-            axes = (2, self.num_sources, self.num_channels, group.width)
-            parts = parts.unflatten(3, axes).permute(0, 4, 5, 1, 2, 6, 3)
-            masks.append(torch.view_as_complex(parts.flatten(4, 5).contiguous()))
-        return torch.cat(masks, dim=-1)
+        layout = MaskLayout(self.groups, *features.shape[:2], self.num_sources, self.num_channels)
+        weights = [parameter for output in self.outputs for parameter in output.parameters()]
+        return torch.view_as_complex(gated_masks(hidden, layout, weights))
 
     def select_sources(self, sources: Sequence[int]) -> BandMask:
         """A new decoder with these outputs only, in this order."""

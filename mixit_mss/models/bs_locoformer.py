@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mixit_mss.models.bands import BANDS_44100_2048, BandMask, BandSplit, mel_bands
 from mixit_mss.models.locoformer import LocoformerBlock
@@ -46,6 +47,9 @@ class BSLocoformer(nn.Module):
             for the paper's 62 bands.
         stems: names of the outputs, in order, once they have any.
     """
+
+    activation_checkpointing = False
+    """Whether training computes each path of a block again for its gradient instead of keeping it."""
 
     def __init__(
         self,
@@ -128,6 +132,16 @@ class BSLocoformer(nn.Module):
             ValueError: for other axes, an empty or integer tensor, or (in evaluation mode, where
                 the check does not stall a device) samples that are NaN or infinite.
         """
+        masks, spectrum = self.masks(mixture)
+        return self.apply_masks(masks, spectrum, mixture.shape[-1])
+
+    def masks(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        """The first half of :meth:`forward`: complex masks and what they are applied to.
+
+        Returns:
+            Masks (batch, source, channel, frame, bin) and the mixture's spectrum
+            (batch, channel, frame, bin).
+        """
         self._check(mixture)
         precise = torch.promote_types(mixture.dtype, torch.float32)
         with torch.autocast(mixture.device.type, enabled=False):
@@ -136,9 +150,12 @@ class BSLocoformer(nn.Module):
             # the published network takes this mean before it drops the last frame
             spectrum = spectrum[:, :, : self.stft.layout(mixture.shape[-1])[1]]
             scaled = spectrum / power.clamp_min(SCALE_FLOOR**2).sqrt()
-        mask = self.decoder(self.separator(self.encoder(scaled)))
-        with torch.autocast(mixture.device.type, enabled=False):
-            return self.stft.inverse(mask * spectrum[:, None], mixture.shape[-1])
+        return self.decoder(self._separate(self.encoder(scaled))), spectrum
+
+    def apply_masks(self, masks: Tensor, spectrum: Tensor, length: int) -> Tensor:
+        """The second half of :meth:`forward`, linear in the masks: (..., channel, sample)."""
+        with torch.autocast(masks.device.type, enabled=False):
+            return self.stft.inverse(masks * spectrum[:, None], length)
 
     def select_sources(
         self, sources: Sequence[int], stems: Sequence[str] | None = None
@@ -161,6 +178,14 @@ class BSLocoformer(nn.Module):
         chosen.separator = copy.deepcopy(self.separator)
         chosen.decoder = self.decoder.select_sources(sources)
         return chosen.train(self.training)
+
+    def _separate(self, features: Tensor) -> Tensor:
+        if not (self.activation_checkpointing and torch.is_grad_enabled()):
+            return self.separator(features)
+        for block in self.separator:
+            for path in (block.band_path, block.frame_path):
+                features = checkpoint(path, features, use_reentrant=False)
+        return features
 
     def _check(self, mixture: Tensor) -> None:
         if mixture.ndim != 3 or mixture.shape[1] != self.num_channels:

@@ -52,6 +52,8 @@ class Run(Section):
     """How long to train, and what to keep.
 
     ``batch_size`` is global: the number of network inputs per optimiser step over all devices.
+    ``activation_checkpointing`` computes the blocks twice to keep less; ``compile`` lets
+    `torch.compile` fuse them.
     """
 
     epochs: PositiveInt
@@ -63,6 +65,8 @@ class Run(Section):
     average_best: PositiveInt = 5
     num_workers: NonNegativeInt = 4
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    activation_checkpointing: bool = False
+    compile: bool = False
 
 
 class MixitLoss(Section):

@@ -82,6 +82,11 @@ def train(
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
+    model.activation_checkpointing = run.activation_checkpointing
+    if run.compile:
+        for block in model.separator:
+            block.band_path.compile()
+            block.frame_path.compile()
     system = _system(system_class, model, datasets, config)
     trainer.fit(system, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     best = list(callbacks[1].best_k_models)

@@ -113,6 +113,16 @@ def test_another_seed_or_config_starts_anew(corpus, capsys):
     assert read_card(experiment / "model")["seed"] == 1
 
 
+def test_activation_checkpointing_trains_the_same_network(corpus):
+    usual = load_model(run_pretrain(corpus) / "model").state_dict()
+    config = (corpus / "pretrain.yaml").read_text()
+    lean = config.replace("num_workers: 0", "num_workers: 0, activation_checkpointing: true")
+    (corpus / "pretrain.yaml").write_text(lean)
+    again = load_model(run_pretrain(corpus) / "model").state_dict()
+    for name, tensor in usual.items():
+        torch.testing.assert_close(again[name], tensor, rtol=1e-4, atol=1e-5)
+
+
 def test_only_encoder_and_decoder_change_when_asked(corpus):
     run_pretrain(corpus)
     start = load_model(corpus / "exp/model").select_sources([0, 1], stems=["low", "high"])
