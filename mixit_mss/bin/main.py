@@ -11,6 +11,7 @@ from mixit_mss.errors import UserError
 
 COMMANDS = {
     "separate": "separate songs into stems with a trained model",
+    "download": "stage 0: fetch FMA or MUSDB18-HQ, and check every byte",
     "segment": "stage 1: cut a corpus into segments and drop silence",
     "make-manifests": "stage 2: list what training and scoring read",
     "pretrain": "stage 3: mixture-invariant training on unlabelled songs",

@@ -75,7 +75,7 @@ def test_a_killed_training_goes_on(finished):
 
 def test_every_stage_leaves_its_files(finished):
     work_dir, _ = finished
-    pretrained = work_dir / "exp/pretrain_mini_seed0"
+    pretrained = work_dir / "exp/pretrain_mini_seed1"
     assert read_card(pretrained / "model")["steps"] == 8
     selected = load_model(pretrained / "selected_4")
     assert selected.stems == STEMS
@@ -90,7 +90,7 @@ def test_every_stage_leaves_its_files(finished):
 
 def test_scores_are_those_of_the_estimates(finished):
     work_dir, _ = finished
-    experiment = work_dir / "exp/finetune_mini_seed0_mixit_all"
+    experiment = work_dir / "exp/finetune_mini_seed1_mixit_all"
     scores = pd.read_csv(experiment / "scores.csv").set_index("stem")
     song = scores["song"].iloc[0]
     for stem in STEMS:
@@ -124,9 +124,29 @@ def test_the_real_recording_is_separated(finished):
     assert "listen to the estimates" in printed
 
 
+def test_pre_training_on_songs_of_ones_own(finished, tmp_path):
+    work_dir, _ = finished
+    songs = sorted((work_dir / "downloads/unlabelled").glob("*.flac"))
+    for song, kind in zip(songs, ("mp3", "ogg", "flac", "wav", "m4a"), strict=False):
+        convert = ["ffmpeg", "-v", "error", "-i", song, tmp_path / "mine" / f"{song.stem}.{kind}"]
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        subprocess.run(convert, check=True)
+    (tmp_path / "mine/broken.mp3").write_bytes(b"no music")
+    own = {"unlabelled-dir": tmp_path / "mine", "labelled-dir": work_dir / "downloads/labelled"}
+    subprocess.run(
+        command(tmp_path / "work", **own, **{"stop-stage": 3}), check=True, capture_output=True
+    )
+    assert not list((tmp_path / "work/downloads").rglob("*.flac"))
+    kept = pd.read_csv(tmp_path / "work/manifests/unlabelled.tracks.csv")
+    assert sorted(kept["song"]) == sorted(song.stem for song in songs[:5])
+    refused = pd.read_csv(tmp_path / "work/data/unlabelled/rejected.csv")
+    assert [Path(path).name for path in refused["path"]] == ["broken.mp3"]
+    assert read_card(tmp_path / "work/exp/pretrain_mini_seed1/model")["steps"] == 8
+
+
 def test_a_finished_run_does_nothing_again(finished):
     work_dir, _ = finished
-    weights = work_dir / "exp/finetune_mini_seed0_mixit_all/model/model.safetensors"
+    weights = work_dir / "exp/finetune_mini_seed1_mixit_all/model/model.safetensors"
     before = weights.stat().st_mtime_ns
     started = time.time()
     again = subprocess.run(

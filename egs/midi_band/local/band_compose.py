@@ -21,6 +21,8 @@ KINDS = ("unlabelled", "train", "valid", "test")
 CAST_STREAM, COUNT_STREAM, PLAN_STREAM, ARRANGEMENT_STREAM, SOUND_STREAM, STEM_STREAM = range(6)
 # Styles and instrument families are dealt to this many songs at a time, evenly.
 DECK = 8
+# How many stems the unlabelled songs of a deck have: solos and duos more often than whole bands.
+PARTS = (1, 1, 1, 2, 2, 2, 3, 4)
 # A song is composed this much longer than asked for, so that a slow attack may be cut off.
 SPARE_SECONDS = 0.25
 # Every stem plays for at least this share of its song, rests between notes not counted.
@@ -71,8 +73,8 @@ def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
     The first note is at tick 0: when a figure begins with a rest, the tracks lie that much earlier
     than the plan.
 
-    Unlabelled songs have one to four stems, every count in any four consecutive numbers starting
-    at a multiple of four; songs of the labelled kinds have them all.
+    Unlabelled songs have one to four stems, as often as ``PARTS`` says; songs of the labelled kinds
+    have them all.
     """
     if kind not in KINDS or seed < 0 or number < 0 or not seconds > 0:
         raise ValueError(f"no song {number} of kind {kind!r}, seed {seed}, {seconds} seconds")
@@ -86,9 +88,8 @@ def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
     rng = stream(ARRANGEMENT_STREAM)
     stems = STEMS
     if kind == "unlabelled":
-        # Songs 4n to 4n+3 share a shuffled deck of the counts 1 to 4.
-        deck = stream(COUNT_STREAM, number // len(STEMS)).permutation(len(STEMS))
-        count = 1 + int(deck[number % len(STEMS)])
+        deck = stream(COUNT_STREAM, number // DECK).permutation(PARTS)
+        count = int(deck[number % DECK])
         chosen = rng.permutation(len(STEMS))[:count].tolist()
         stems = tuple(stem for index, stem in enumerate(STEMS) if index in chosen)
     playing = draw_arrangement(rng, plan.sections, stems)

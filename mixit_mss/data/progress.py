@@ -1,0 +1,52 @@
+"""A bar with rate and time left for work that is counted in bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+
+class ByteBar:
+    """One line of progress; every method may be called from any thread."""
+
+    def __init__(self, progress: Progress, task) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, num_bytes: int) -> None:
+        """Count bytes that are done."""
+        self._progress.advance(self._task, num_bytes)
+
+    def restart(self) -> None:
+        """Count from nothing again."""
+        self._progress.reset(self._task)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if not self._progress.disable:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def byte_bar(description: str, total: int, completed: int = 0) -> Iterator[ByteBar]:
+    """Show a :class:`ByteBar` on standard error, if that is a terminal, as long as the block runs."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, disable=quiet, transient=True) as progress:
+        yield ByteBar(progress, progress.add_task(description, total=total, completed=completed))
