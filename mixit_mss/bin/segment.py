@@ -21,6 +21,9 @@ segments that are worth hearing.
                       stems are cut into 6-s segments in which the stem is active; validation songs
                       are stored whole; test songs stay where and as they are.
 
+INPUT can also be a CSV table that lists the files: columns path (relative to the table) and song, and
+as wanted split (train, valid, test; empty to be drawn), license and, for --kind labelled, stem.
+
 OUT gets audio/, tracks.csv, segments.csv and rejected.csv, which says of every file and segment left
 out why. A song that cannot be used never stops the others. Run the same command again to go on after
 an interruption: only what is missing or has changed is done."""
@@ -35,7 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--kind", choices=["unlabelled", "labelled"], required=True, help="see above")
-    add("--input", required=True, metavar="DIR", help="folder of the corpus; it is only read")
+    add(
+        "--input",
+        required=True,
+        metavar="DIR|CSV",
+        help="folder of the corpus, or table of its files; it is only read",
+    )
     add("--out", required=True, metavar="DIR", help="folder to write, for instance data/unlabelled")
     add(
         "--sample-rate",
@@ -56,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=["flac", "wav", "source"],
         default="flac",
         help="16-bit FLAC, 16-bit WAV, or only the original files, of which ranges are decoded in "
-        "training (default: flac)",
+        "training; slow for m4a, and for mp3 without a header that states the length (default: flac)",
     )
     add(
         "--stems",
@@ -106,8 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=0.05,
         metavar="F",
-        help="unlabelled: share of songs held out for validation, drawn by a hash of the name; at "
-        "least two of four or more songs, none with 0 (default: 0.05)",
+        help="unlabelled: share held out for validation of the songs without a split, drawn by a hash "
+        "of the name; at least two of four or more songs, none with 0 (default: 0.05)",
     )
     add("--nj", type=int, default=1, metavar="N", help="songs worked on at a time (default: 1)")
     return parser
@@ -118,15 +126,22 @@ def main(argv: list[str] | None = None) -> None:
     options = build_parser().parse_args(argv)
     options.stems = [stem.strip() for stem in options.stems.split(",")]
     _check(options)
-    from mixit_mss.data.corpora.folder import labelled_songs, unlabelled_songs
     from mixit_mss.data.corpus import build_corpus
 
     settings = _settings(options)
+    fraction = options.valid_fraction if options.kind == "unlabelled" else 0.0
+    print(build_corpus(_records(options), settings, options.out, options.nj, fraction))
+
+
+def _records(options: argparse.Namespace) -> list:
+    """The files of the corpus, from a table or from the folder's layout."""
+    from mixit_mss.data.corpora import folder, table
+
+    if options.input.lower().endswith(".csv"):
+        return table.listed_songs(options.input)
     if options.kind == "unlabelled":
-        records, fraction = unlabelled_songs(options.input), options.valid_fraction
-    else:
-        records, fraction = labelled_songs(options.input, options.stems), 0.0
-    print(build_corpus(records, settings, options.out, options.nj, fraction))
+        return folder.unlabelled_songs(options.input)
+    return folder.labelled_songs(options.input, options.stems)
 
 
 def _settings(options: argparse.Namespace):

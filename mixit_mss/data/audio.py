@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import soundfile
@@ -28,13 +29,17 @@ from mixit_mss.data.resampling import (  # noqa: F401 - part of the door
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
 
-BLOCK_FRAMES = 1 << 18
+# A block, half a MiB of stereo, stays in a core's cache while it is measured and encoded.
+BLOCK_FRAMES = 1 << 16
+INT16_SCALE = 1 << 15
 # What libsndfile says of a FLAC file that was written to a pipe, whose header has no length.
 UNKNOWN_FRAMES = 1 << 62
 # A two-frame error in an MP3's own count is common (encoders that count their header frame).
 MP3_SLACK = 2 * 1152
+# libmpg123 marks every fault of a frame, such as "dequantization failed" or "part2_3_length too
+# large for available bit count", as an error, and what it can mend as a note; ffmpeg does not.
 MP3_DAMAGE = re.compile(
-    r"dequantization failed|too large for available bit count|big_values too|overread"
+    r"\] error: |big_values too|overread|invalid block type|Error while decoding MPEG audio frame"
 )
 
 
@@ -87,7 +92,7 @@ def read(path: str | Path, start: int = 0, frames: int | None = None) -> tuple[n
             try:
                 # libsndfile cannot seek beyond the end; the check of the length then speaks.
                 file.seek(min(start, file.frames))
-                samples = file.read(-1 if frames is None else frames, "float32", always_2d=True)
+                samples = _raw(file, -1 if frames is None else frames)
             except soundfile.LibsndfileError as error:
                 raise _unreadable(path, error.error_string) from error
         if frames is not None and len(samples) < frames:
@@ -95,7 +100,7 @@ def read(path: str | Path, start: int = 0, frames: int | None = None) -> tuple[n
                 f"'{path}' ends before sample {start + frames}; "
                 "it is cut short, or was changed after it was listed"
             )
-        return np.ascontiguousarray(samples.T), file.samplerate
+        return _planar(samples), file.samplerate
 
 
 class AudioStream:
@@ -104,14 +109,14 @@ class AudioStream:
     Attributes:
         sample_rate: Hz.
         channels: number of channels.
-        warnings: lines in which the decoder reported damage so far.  A song with broken frames
-            often decodes without an exception, and only these lines tell.
+        warnings: at the end, the lines in which the decoder reported damage.  A song with broken
+            frames often decodes without an exception, and only these lines tell.
     """
 
     def __init__(self, path: str | Path, block_frames: int):
         self._path, self._block_frames = path, block_frames
         self.warnings: list[str] = []
-        with _stderr_lines(str(path).lower().endswith(".mp3")):
+        with tempfile.TemporaryFile() as unheard, _stderr_into(unheard):
             self._file = _open(path)
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
 
@@ -119,21 +124,24 @@ class AudioStream:
         with self._file:
             decode = self._by_ffmpeg if _is_ffmpeg(self._file) else self._by_soundfile
             for block in decode():
-                yield np.ascontiguousarray(block.T)
+                yield _planar(block)
 
     def _by_soundfile(self) -> Iterator[np.ndarray]:
         file, count, is_mp3 = self._file, 0, self._file.format == "MP3"
-        while count < file.frames:
-            try:
-                with _stderr_lines(is_mp3) as lines:
-                    block = file.read(self._block_frames, "float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                raise _unreadable(self._path, error.error_string) from error
-            self.warnings += filter(MP3_DAMAGE.search, lines)
-            if not len(block):
-                break
-            count += len(block)
-            yield block
+        with tempfile.TemporaryFile() as capture:
+            while count < file.frames:
+                try:
+                    with _stderr_into(capture) if is_mp3 else contextlib.nullcontext():
+                        block = _raw(file, self._block_frames)
+                except soundfile.LibsndfileError as error:
+                    raise _unreadable(self._path, error.error_string) from error
+                if not len(block):
+                    break
+                count += len(block)
+                yield block
+            capture.seek(0)
+            lines = capture.read().decode("utf-8", "replace").splitlines()
+        self.warnings += filter(MP3_DAMAGE.search, lines)
         if count < file.frames - (MP3_SLACK if is_mp3 else 0):
             raise AudioError(
                 f"'{self._path}' is cut short: it ends after {count} of {file.frames} samples"
@@ -226,11 +234,25 @@ class _Writer:
         self._file, self._path = file, path
 
     def write(self, waveform: np.ndarray) -> None:
+        samples = _int16(waveform) if self._file.subtype == "PCM_16" else waveform.T
         try:
-            self._file.write(np.ascontiguousarray(waveform.T))
+            self._file.write(np.ascontiguousarray(samples))
         except (soundfile.LibsndfileError, AssertionError) as error:
             # soundfile states a short write as an assertion
             raise UserError(f"'{self._path}' cannot be written; is the disk full?") from error
+
+
+def _int16(waveform: np.ndarray) -> np.ndarray:
+    """(sample, channel) int16 of (channel, sample) float32, rounded and clipped.
+
+    The factor is that of reading; libsndfile would write with 32767, so that a copy of a 16-bit
+    file would differ from it.
+    """
+    samples = np.empty(waveform.shape[::-1], np.int16)
+    for channel, target in zip(waveform, samples.T, strict=True):
+        scaled = np.rint(channel * np.float32(INT16_SCALE))
+        target[:] = np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1, out=scaled)
+    return samples
 
 
 def _open(
@@ -285,26 +307,35 @@ def _mp3_states_length(path: str | Path) -> bool:
 
 
 @contextlib.contextmanager
-def _stderr_lines(active: bool) -> Iterator[list[str]]:
-    """A list that holds, after the block, the lines written to file descriptor 2 meanwhile.
+def _stderr_into(capture: IO[bytes]) -> Iterator[None]:
+    """Send what is written to file descriptor 2 within the block to another file.
 
     libmpg123, inside libsndfile, tells of broken frames nowhere else.  The redirection holds for
     the whole process, so it lasts for one call of libsndfile at a time.
     """
-    lines: list[str] = []
-    if not active:
-        yield lines
-        return
     sys.stderr.flush()
     saved = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as capture:
-            os.dup2(capture.fileno(), 2)
-            try:
-                yield lines
-            finally:
-                os.dup2(saved, 2)
-                capture.seek(0)
-                lines += capture.read().decode("utf-8", "replace").splitlines()
+        os.dup2(capture.fileno(), 2)
+        yield
     finally:
+        os.dup2(saved, 2)
         os.close(saved)
+
+
+def _raw(file: soundfile.SoundFile, frames: int) -> np.ndarray:
+    """The next samples as (sample, channel), int16 if the file holds such, else float32."""
+    return file.read(frames, "int16" if file.subtype == "PCM_16" else "float32", always_2d=True)
+
+
+def _planar(samples: np.ndarray) -> np.ndarray:
+    """(channel, sample) float32 of (sample, channel) int16 or float32.
+
+    16-bit samples are converted here and not by libsndfile, with the same result, because the axes
+    have to be swapped anyway: one pass over memory instead of two.
+    """
+    scale = np.float32(1 / INT16_SCALE if samples.dtype == np.int16 else 1)
+    planar = np.empty(samples.shape[::-1], np.float32)
+    for channel, target in zip(samples.T, planar, strict=True):
+        np.multiply(channel, scale, out=target)
+    return planar

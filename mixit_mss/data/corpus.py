@@ -21,6 +21,7 @@ import pandas as pd
 
 from mixit_mss.data.corpora import Record
 from mixit_mss.data.manifest import (
+    SPLITS,
     Manifest,
     make_manifest,
     portable_path,
@@ -38,11 +39,11 @@ from mixit_mss.data.preparation import (
     prepare_song,
 )
 from mixit_mss.errors import UserError
-from mixit_mss.files import fingerprint, is_done, mark_done, write_text
+from mixit_mss.files import STAMP, fingerprint, is_done, mark_done, write_text
 
 JOURNAL = ".journal.jsonl"
 # Raise it when a change of the code makes stored results differ.
-VERSION = 1
+VERSION = 2
 REJECTED_COLUMNS = ("path", "start_seconds", "reason", "detail")
 
 
@@ -67,20 +68,25 @@ def build_corpus(
         A summary to print.
 
     Raises:
-        UserError: ``folder`` holds something else, cannot be written, or no song can be used.
+        UserError: ``folder`` holds something else, cannot be written, or no song can be used; a
+            song is listed twice, or lies in ``folder``.
     """
     folder = Path(folder)
-    _check_folder(folder)
     songs = group_songs(records)
-    keys = {song.name + "\0" + song.split: _key(song, settings) for song in songs}
-    listing = hashlib.sha256(json.dumps(sorted(keys.items())).encode()).hexdigest()
+    _check_songs(songs, settings, folder)
+    _check_folder(folder)
+    keys = [_key(song, settings) for song in songs]
+    rows = [(key, song.split, song.license) for key, song in zip(keys, songs, strict=True)]
+    listing = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     wanted = fingerprint({"songs": listing, "valid_fraction": valid_fraction}, [])
-    if is_done(folder, wanted) and (manifest := _complete(folder)):
-        return f"{folder}: nothing to do, all {len(songs)} songs are as they were\n" + _kept(
-            manifest
+    if is_done(folder, wanted) and (finished := _finished(folder)):
+        return f"{folder}: nothing to do, all {len(songs)} songs are as they were\n" + summarise(
+            folder, *finished, len(songs)
         )
-    outcomes = _prepare_all(songs, list(keys.values()), settings, folder, num_processes)
+    outcomes = _prepare_all(songs, keys, settings, folder, num_processes)
     manifest, rejected = assemble(songs, outcomes, settings, folder, valid_fraction)
+    # The stamp goes first: between two tables nothing may look finished.
+    (folder / STAMP).unlink(missing_ok=True)
     write_table(folder / "rejected.csv", rejected)
     if not len(manifest.tracks):
         raise UserError(
@@ -166,24 +172,18 @@ def draw_validation(names: Iterable[str], fraction: float) -> set[str]:
 def summarise(folder: Path, manifest: Manifest, rejected: pd.DataFrame, num_songs: int) -> str:
     """A few lines that say what was kept and what was not."""
     lines = [f"{folder}: {manifest.tracks['song'].nunique()} of {num_songs} songs kept"]
-    lines += [_kept(manifest)]
-    whole = rejected[rejected["start_seconds"] == ""]
-    parts = rejected[rejected["start_seconds"] != ""]
-    for what, table in (("files", whole), ("segments", parts)):
-        if len(table):
-            lines.append(f"  rejected {what}: {_reasons(table)} (see rejected.csv)")
-    return "\n".join(lines)
-
-
-def _kept(manifest: Manifest) -> str:
-    lines = []
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         part = manifest.select(split=split)
         if len(part.tracks):
             lines.append(
                 f"  {split}: {part.tracks['song'].nunique()} songs, {len(part.tracks)} tracks, "
                 f"{part.hours:.2f} h of audio, {len(part.segments.track)} segments"
             )
+    whole = rejected[rejected["start_seconds"] == ""]
+    parts = rejected[rejected["start_seconds"] != ""]
+    for what, table in (("files", whole), ("segments", parts)):
+        if len(table):
+            lines.append(f"  rejected {what}: {_reasons(table)} (see rejected.csv)")
     return "\n".join(lines)
 
 
@@ -232,7 +232,9 @@ def _key(song: Song, settings: Settings) -> str:
             files.append((stem, path, stat.st_size, stat.st_mtime_ns))
         except OSError:
             files.append((stem, path, -1, -1))
-    content = [VERSION, asdict(settings), song.name, song.split, files]
+    # the audio of an unlabelled song is the same in every split
+    split = "" if isinstance(settings, UnlabelledSettings) else song.split
+    content = [VERSION, asdict(settings), song.name, split, files]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
@@ -258,15 +260,35 @@ def _stored(outcome: Outcome, folder: Path) -> bool:
     return all((folder / track.path).is_file() for track in outcome.tracks)
 
 
-def _complete(folder: Path) -> Manifest | None:
+def _finished(folder: Path) -> tuple[Manifest, pd.DataFrame] | None:
+    """The tables of a finished run, if all of them and all audio are there."""
     try:
-        return read_manifest(folder)
-    except UserError:
+        rejected = pd.read_csv(folder / "rejected.csv", dtype=str, keep_default_na=False)
+        return read_manifest(folder), rejected
+    except (UserError, OSError, ValueError):
         return None
 
 
 def _printable(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _check_songs(songs: list[Song], settings: Settings, folder: Path) -> None:
+    """See that no two songs would be stored under one name, and that none is where we delete."""
+    unlabelled = isinstance(settings, UnlabelledSettings)
+    ours = os.path.join(os.path.abspath(folder), "")
+    seen: dict[tuple[str, ...], str] = {}
+    for song in songs:
+        for stem, path in song.files:
+            place = (song.name,) if unlabelled else (song.split, song.name, stem)
+            if place in seen:
+                raise UserError(
+                    f"'{seen[place]}' and '{path}' are both listed as song '{song.name}'; "
+                    "give every song a name of its own"
+                )
+            seen[place] = path
+            if path.startswith(ours):
+                raise UserError(f"'{path}' lies in '{folder}', the folder to write to")
 
 
 def _check_folder(folder: Path) -> None:

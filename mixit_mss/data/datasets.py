@@ -18,6 +18,7 @@ from mixit_mss.data import audio
 from mixit_mss.data.manifest import Manifest
 from mixit_mss.data.mixing import balance_mixtures, dynamic_mixing, is_silent, random_start
 from mixit_mss.data.segmentation import to_samples
+from mixit_mss.data.shared import SharedArrays
 from mixit_mss.errors import UserError
 
 # A segment may hold some silence.  A crop that is silent throughout teaches nothing and has no SNR,
@@ -187,10 +188,10 @@ class LabelledChunks(Dataset):
         return torch.from_numpy(np.stack(crops))
 
 
-class TrackReader:
+class TrackReader(SharedArrays):
     """Crops of fixed length from the tracks of a manifest, at one rate and number of channels.
 
-    Holds flat arrays only, which forked workers share.
+    Holds flat arrays only, which workers share.
     """
 
     def __init__(
@@ -229,8 +230,12 @@ class TrackReader:
         return np.pad(waveform, ((0, 0), (0, missing))) if missing else waveform
 
 
-class SegmentPool:
-    """The segments of a manifest, and random crops of them."""
+class SegmentPool(SharedArrays):
+    """The segments of a manifest, and random crops of them.
+
+    Attributes:
+        offsets: (track + 1,) segments of track t are ``offsets[t]`` to ``offsets[t + 1] - 1``.
+    """
 
     def __init__(
         self,
@@ -243,23 +248,24 @@ class SegmentPool:
         if not len(manifest.segments.track):
             raise UserError(f"'{manifest.name}' lists no segment of stem '{stem}' in this split")
         self._tracks = TrackReader(manifest, chunk_seconds, sample_rate, num_channels)
-        self._segments, self.offsets = manifest.segments, manifest.offsets
-        short = self._segments.frames < self._tracks.source_frames[self._segments.track]
+        self._track, self._start, self._frames = manifest.segments
+        self.offsets = manifest.offsets
+        short = self._frames < self._tracks.source_frames[self._track]
         if short.any():
-            track = self._segments.track[short.argmax()]
-            seconds = self._segments.frames[short.argmax()] / manifest.tracks["sample_rate"][track]
+            track = self._track[short.argmax()]
+            seconds = self._frames[short.argmax()] / manifest.tracks["sample_rate"][track]
             raise UserError(
                 f"'{manifest.name}' has a segment of {seconds:g} s in '{self._tracks.path(track)}', "
                 f"shorter than the crops of {chunk_seconds:g} s; segment anew or crop shorter"
             )
 
     def __len__(self) -> int:
-        return len(self._segments.track)
+        return len(self._track)
 
     def crop(self, index: int, generator: np.random.Generator) -> np.ndarray:
         """A uniform crop within segment ``index``, (channel, sample), not silent if possible."""
-        track, start = int(self._segments.track[index]), int(self._segments.start[index])
-        frames, crop_frames = int(self._segments.frames[index]), self._tracks.source_frames[track]
+        track, start = int(self._track[index]), int(self._start[index])
+        frames, crop_frames = int(self._frames[index]), self._tracks.source_frames[track]
         for _ in range(MAX_TRIES):
             offset = random_start(frames, int(crop_frames), generator)
             waveform = self._tracks.crop(track, start + offset)

@@ -1,8 +1,8 @@
 """The tables that preparation hands to training: tracks once, segments as (track, start, frames).
 
 A segment costs 16 bytes in three flat arrays and no Python object, so that six million of them fit
-in memory and are shared, not copied, by forked data-loading workers.  In memory the id of a track
-is its row, and segments are sorted by track.
+in memory and data-loading workers need no copy of them (see :mod:`shared`).  In memory the id of a
+track is its row, and segments are sorted by track.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def run_parallel(
     Args:
         work: a function of a module, so that another process can import it.
         jobs: its arguments, one per call.
-        num_processes: 1 works in this process.
+        num_processes: 1 works in this process, which a fault inside a decoder would end.
 
     A job whose process dies (a fault inside a decoder, memory) gives None instead of a result; the
     jobs that ran beside it are done again, each in a process of its own.  An exception of ``work``

@@ -21,6 +21,7 @@ from mixit_mss.data.segmentation import (
     SilenceRule,
     segment_table,
 )
+from mixit_mss.errors import UserError
 
 MAX_NAME_BYTES = 200
 
@@ -112,6 +113,9 @@ class Rejection(Exception):
 def prepare_song(job: tuple[Song, Path, Settings]) -> Outcome:
     """Prepare one song in a corpus folder; a song that cannot be used is a result, not an error.
 
+    Even a fault that nobody foresaw counts as such, because it must not stop a hundred thousand
+    other songs: reason "failed", with the exception as detail.
+
     Raises:
         UserError: the audio cannot be stored (which would hold for every other song too).
     """
@@ -123,6 +127,11 @@ def prepare_song(job: tuple[Song, Path, Settings]) -> Outcome:
         return _prepare_stems(song, folder, settings)
     except Rejection as rejection:
         return Outcome(rejected=[rejection.args])
+    except UserError:
+        raise
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Outcome(rejected=[(song.files[0][1], "failed", detail)])
 
 
 def _check_name(song: Song) -> None:

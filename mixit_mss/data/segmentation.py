@@ -85,7 +85,7 @@ class PowerMeter:
             dtype=np.int64,
         )
         inside = bounds[bounds < end] - self.frames
-        squares = np.square(block, dtype=np.float32).sum(axis=0)
+        squares = np.einsum("cs,cs->s", block, block)
         sums = np.add.reduceat(squares, np.concatenate([[0], inside]), dtype=np.float64)
         sums[0] += self._pending
         if len(bounds) > len(inside):  # the block ends with an interval

@@ -118,6 +118,34 @@ def test_damaged_mp3_frame(songs, tmp_path, capfd):
     assert capfd.readouterr().err == ""  # caught, and not shown
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[src/libmpg123/layer3.c:INT123_do_layer3():1844] error: dequantization failed!",
+        "[src/libmpg123/layer3.c:INT123_do_layer3():1837] error: part2_3_length (3456) too large "
+        "for available bit count (1832)",
+        "[layer3.c:1771] error: bad frame - unable to get valid sideinfo",
+        "[mp3float] invalid block type",
+        "[mp3float] Error while decoding MPEG audio frame.",
+    ],
+)
+def test_what_counts_as_damage(line):
+    assert audio.MP3_DAMAGE.search(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Note: Illegal Audio-MPEG-Header 0x54414700 at offset 97071.",
+        "Note: missing 9 bytes in bit reservoir for frame 0",
+        "[mp3float] Header missing",
+    ],
+)
+def test_what_is_no_damage(line):
+    """Tags at the end, and the first frame of a clip cut out of a longer file."""
+    assert not audio.MP3_DAMAGE.search(line)
+
+
 def test_without_a_system_ffmpeg(songs, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "imageio_ffmpeg" in find_ffmpeg()
@@ -175,6 +203,35 @@ def test_resampling_keeps_a_tone_and_removes_what_would_alias():
     assert np.abs(resampled[1, middle]).max() < 1e-4
 
 
+@pytest.mark.parametrize("rates", [(48000, 44100), (96000, 44100)])
+def test_resampling_is_no_worse_than_soxr(tmp_path, save, convert, rates):
+    """Tones below and above the new band edge, through ours and through ffmpeg's soxr.
+
+    The filters are compared in double precision; in single precision, what they add is less than
+    what 16 bits round away.
+    """
+    from_rate, to_rate = rates
+    time = np.arange(from_rate) / from_rate
+    frequencies = np.array([440, 10_000, 19_000, 23_000])  # the last would alias
+    tones = 0.5 * np.sin(2 * np.pi * frequencies[:, None] * time)
+    source = save(tmp_path / "tones.wav", tones, from_rate, subtype="DOUBLE")
+    options = ["-ar", str(to_rate), "-c:a", "pcm_f32le", "-af", "aresample=resampler=soxr"]
+    try:
+        theirs = audio.read(convert(source, tmp_path / "soxr.wav", *options))[0]
+    except subprocess.CalledProcessError:
+        pytest.skip("this ffmpeg has no soxr")
+    expected = 0.5 * np.sin(2 * np.pi * frequencies[:, None] * np.arange(to_rate) / to_rate)
+    expected[-1] = 0
+    middle = slice(2000, -2000)
+
+    def error_db(resampled):
+        return 20 * np.log10(np.abs(resampled[:, middle] - expected[:, middle]).max(axis=1))
+
+    assert (error_db(audio.resample(tones, *rates)) < np.minimum(error_db(theirs), -140)).all()
+    single = audio.resample(tones.astype(np.float32), *rates)
+    assert (error_db(single) < 20 * np.log10(0.5 / 32768)).all()
+
+
 def test_resample_takes_tensors():
     waveform = torch.randn(2, 4000)
     resampled = audio.resample(waveform, 8000, 4000)
@@ -212,6 +269,20 @@ def test_write_and_read_back(noise, tmp_path, suffix):
     audio.write(path, waveform, 8000, "PCM_24")
     assert np.abs(audio.read(path)[0] - np.clip(waveform, -1, 1)).max() < 2 / 2**23
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["flac", "wav"])
+def test_copy_of_16_bit_audio_is_exact(save, tmp_path, suffix):
+    samples = np.random.default_rng(0).integers(-32768, 32768, (2, 70_000), dtype=np.int16)
+    samples[0, :2] = -32768, 32767
+    source = save(tmp_path / "source.wav", samples, RATE)
+    waveform, _ = audio.read(source)
+    assert np.array_equal(waveform, soundfile.read(source, dtype="float32")[0].T)
+    path = tmp_path / f"copy.{suffix}"
+    with audio.open_writer(path, RATE, 2) as file:
+        for block in audio.stream(source):
+            file.write(block)
+    assert np.array_equal(soundfile.read(path, dtype="int16")[0].T, samples)
 
 
 def test_failed_write_leaves_the_old_file(noise, tmp_path):
