@@ -10,11 +10,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.timing import alternate, once, print_table, resident
 from mixit_mss.evaluation.metrics import SongScores
+from mixit_mss.evaluation.scoring import Task, score_song
 
 SAMPLE_RATE, STEMS = 44100, ("vocals", "drums", "bass", "other")
+KINDS = ("reference", "estimate")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -52,27 +55,17 @@ def score(blocks) -> dict[str, np.ndarray]:
     return {metric: getattr(song, metric)() for metric in metrics}
 
 
-def score_files(folder: Path) -> tuple[dict[str, np.ndarray], float]:
-    """All metrics from sound files, and the peak of this process's memory in MiB."""
-    import soundfile
-
-    def blocks():
-        paths = [
-            folder / f"{kind}-{stem}.wav" for kind in ("estimate", "reference") for stem in STEMS
-        ]
-        streams = [soundfile.blocks(path, SAMPLE_RATE, dtype="float32") for path in paths]
-        for parts in zip(*streams, strict=True):
-            audio = np.stack(parts).swapaxes(1, 2)
-            yield audio[: len(STEMS)], audio[len(STEMS) :]
-
-    return score(blocks()), resident("VmHWM")
+def score_files(folder: Path) -> tuple[pd.DataFrame, float]:
+    """The rows of `mixit-mss score` for a song in files, and this process's peak in MiB."""
+    files = ({stem: folder / f"{kind}-{stem}.wav" for stem in STEMS} for kind in KINDS)
+    return score_song(Task("song", *files)), resident("VmHWM")
 
 
 def write_files(folder: Path, estimates: np.ndarray, references: np.ndarray) -> None:
     """The song as 16-bit WAV files."""
     import soundfile
 
-    for kind, signals in (("estimate", estimates), ("reference", references)):
+    for kind, signals in zip(KINDS, (references, estimates), strict=True):
         for stem, signal in zip(STEMS, signals, strict=True):
             soundfile.write(folder / f"{kind}-{stem}.wav", signal.T, SAMPLE_RATE, "PCM_16")
 

@@ -15,7 +15,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from mixit_mss.losses.gram import gram_matrix
+from mixit_mss.losses.gram import cross_products
 
 # Relative to the stem: an estimate 100 dB close counts as 100 dB, so that an exact one has a score.
 NOISE_FLOOR = 1e-10
@@ -63,16 +63,15 @@ def snr_matrix(estimates: Tensor, references: Tensor) -> np.ndarray:
         ValueError: axes that do not fit, NaN or infinite samples.
     """
     _check_signals(estimates, references)
-    num_sources = estimates.shape[-3]
-    gram = gram_matrix([estimates.flatten(-2), references.flatten(-2)]).cpu().numpy()
-    if not np.isfinite(gram).all():
+    sums = cross_products(estimates.flatten(-2), references.flatten(-2))
+    cross, estimate, stem = (total.cpu().numpy() for total in sums)
+    if not all(np.isfinite(total).all() for total in (cross, estimate, stem)):
         raise ValueError(
             f"NaN or infinity in estimates {tuple(estimates.shape)} or references "
             f"{tuple(references.shape)}"
         )
-    energy = np.diagonal(gram, axis1=-2, axis2=-1)
-    estimate, stem = energy[..., :num_sources, None], energy[..., None, num_sources:]
-    noise = estimate - 2 * gram[..., :num_sources, num_sources:] + stem
+    estimate, stem = estimate[..., :, None], stem[..., None, :]
+    noise = estimate - 2 * cross + stem
     stem = np.where(stem > 0, stem, np.nan)
     return -10 * np.log10(np.maximum(noise / stem, NOISE_FLOOR))
 

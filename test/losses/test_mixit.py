@@ -6,7 +6,7 @@ import torch
 from reference import mixit_loops
 
 from mixit_mss.losses import mixit_loss, thresholded_snr
-from mixit_mss.losses.gram import BLOCK_SAMPLES, gram_matrix
+from mixit_mss.losses.gram import BLOCK_SAMPLES, cross_products, gram_matrix
 
 SOLVERS = ["exact", "least_squares"]
 
@@ -241,6 +241,13 @@ def test_gram_matrix_is_accurate_over_block_borders(dtype, tolerance, offset):
     found = gram_matrix([first, second])
     assert found.dtype == torch.float64
     assert (found - expected).abs().max() < tolerance * expected.max()
+    energies = expected.diagonal(dim1=1, dim2=2)
+    sums = cross_products(first, second)
+    for total, exact in zip(
+        sums, (expected[:, :3, 3:], energies[:, :3], energies[:, 3:]), strict=True
+    ):
+        assert total.dtype == torch.float64
+        assert (total - exact).abs().max() < tolerance * expected.max()
 
 
 class TestBadInput:
