@@ -12,12 +12,12 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain_network import PlainBSLocoformer
 from benchmarks.timing import alternate, peak_growth, print_table, return_freed_memory
 from mixit_mss.models.bs_locoformer import SIZES, BSLocoformer
 from mixit_mss.models.official import from_official
+from mixit_mss.training.step_cost import flop_counter
 
 SAMPLE_RATE, CHANNELS, NUM_SOURCES = 44100, 2, 12
 
@@ -89,8 +89,8 @@ def gemm_peak() -> float:
 
 
 def count_flops(run: Callable, network: nn.Module, mixture: Tensor) -> int:
-    """FLOPs of ``run`` by torch's counter (which does not see into our own gradients)."""
-    with FlopCounterMode(display=False) as counter:
+    """FLOPs of ``run``: matrix products, convolutions and attention."""
+    with flop_counter() as counter:
         run(network, mixture)
     return counter.get_total_flops()
 
@@ -105,16 +105,39 @@ def _memory(which: int, size: str, seconds: float, threads: int, pipe) -> None:
     pipe.send(peak_growth(partial(step, network, mixture)))
 
 
-def step_memory(which: int, size: str, seconds: float, threads: int) -> float:
-    """:func:`_memory` of our network (0) or the plain one (1)."""
+def memory_row(label: str, measure: Callable, pair: tuple, *args) -> list[str]:
+    """A table's row: what the first of a ``pair`` needs, the second, and their ratio."""
+    lean, usual = (weigh(measure, which, *args) for which in pair)
+    return [label, f"{lean:.0f}", f"{usual:.0f}", f"{usual / lean:.2f}x"]
+
+
+def weigh(measure: Callable, *args) -> float:
+    """What ``measure(*args, pipe)`` sends from a process of its own."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_memory, args=(which, size, seconds, threads, there))
+    process = context.Process(target=measure, args=(*args, there))
     process.start()
     there.close()
     grown = here.recv()
     process.join()
     return grown
+
+
+def _blocks_memory(checkpointing: bool, size: str, seconds: float, threads: int, pipe) -> None:
+    """In a new process: MiB that the blocks alone need for their gradient."""
+    return_freed_memory()
+    torch.set_num_threads(threads)
+    network = BSLocoformer.from_size(size, NUM_SOURCES)
+    network.activation_checkpointing = checkpointing
+    bands = sum(group.num_bands for group in network.encoder.groups)
+
+    def run(seconds: float) -> None:
+        frames = round(seconds * SAMPLE_RATE) // network.stft.hop
+        features = torch.randn(1, frames, bands, SIZES[size]["dim"], requires_grad=True)
+        network._separate(features).square().mean().backward()
+
+    run(0.5)
+    pipe.send(peak_growth(partial(run, seconds)))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -123,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     peak = gemm_peak()
     print(f"float32 matrix product, {args.threads} threads: {peak / 1e9:.0f} GFLOP/s")
-    times, memory = [], []
+    times, memory, blocks = [], [], []
     for size in args.sizes:
         ours, plain = make_pair(size)
         output, gradient = compare(ours, plain, random_mixture(1))
@@ -151,13 +174,17 @@ def main(argv: list[str] | None = None) -> None:
                 print(" ", *times[-1][:4], flush=True)
         if not args.no_memory:
             for seconds in args.seconds:
-                grown = [step_memory(i, size, seconds, args.threads) for i in (0, 1)]
-                cells = [*(f"{mib:.0f}" for mib in grown), f"{grown[1] / grown[0]:.2f}x"]
-                memory.append([f"{size}, {seconds:g} s", *cells])
+                label = f"{size}, {seconds:g} s"
+                memory.append(memory_row(label, _memory, (0, 1), size, seconds, args.threads))
+                blocks.append(
+                    memory_row(label, _blocks_memory, (True, False), size, seconds, args.threads)
+                )
     header = ["", "ours, s", "plain, s", "ratio", "GFLOP", "share of peak", "plain's share"]
     print_table("Time", header, times)
     if memory:
         print_table("Memory of a training step, MiB", ["", "ours", "plain", "ratio"], memory)
+        header = ["", "activation checkpointing", "without", "ratio"]
+        print_table("Memory of our blocks alone, forward and backward, MiB", header, blocks)
 
 
 if __name__ == "__main__":

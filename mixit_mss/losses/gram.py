@@ -53,8 +53,8 @@ def gram_matrix(signals: Sequence[Tensor]) -> Tensor:
 def cross_products(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What the SNRs between two groups of signals need, and no more, in float64.
 
-    As precise as :func:`gram_matrix` and from as few reads of the signals: each block's energies
-    are summed while it is in the cache.
+    A third as precise as :func:`gram_matrix`, which moves an SNR by a millionth of a dB, and several
+    times as fast: all blocks are one batch of products, spread over threads.
 
     Args:
         first: signals (..., row, sample).
@@ -64,10 +64,17 @@ def cross_products(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tenso
         The inner products (..., row, other row), and the energies (..., row) and (..., other row).
     """
     dtype = torch.float64 if first.device.type == "cuda" else first.dtype
-    sums = [0.0, 0.0, 0.0]
+    samples = first.shape[-1]
+    whole = samples // BLOCK_SAMPLES * BLOCK_SAMPLES
+    sums = []
     with torch.autocast(first.device.type, enabled=False):
-        for start in range(0, first.shape[-1], BLOCK_SAMPLES):
-            a, b = (rows[..., start : start + BLOCK_SAMPLES].to(dtype) for rows in (first, second))
-            terms = (a @ b.mT, torch.linalg.vecdot(a, a), torch.linalg.vecdot(b, b))
-            sums = [total + term.double() for total, term in zip(sums, terms, strict=True)]
-    return tuple(sums)
+        for start, stop, size in ((0, whole, BLOCK_SAMPLES), (whole, samples, samples - whole)):
+            if start < stop:
+                # (..., block, row, sample)
+                a, b = (
+                    rows[..., start:stop].to(dtype).unflatten(-1, (-1, size)).transpose(-3, -2)
+                    for rows in (first, second)
+                )
+                energies = (torch.linalg.vector_norm(x, dim=-1).double().square() for x in (a, b))
+                sums.append([(a @ b.mT).double().sum(-3), *(energy.sum(-2) for energy in energies)])
+    return tuple(sum(parts) for parts in zip(*sums, strict=True))

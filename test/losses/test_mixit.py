@@ -247,7 +247,7 @@ def test_gram_matrix_is_accurate_over_block_borders(dtype, tolerance, offset):
         sums, (expected[:, :3, 3:], energies[:, :3], energies[:, 3:]), strict=True
     ):
         assert total.dtype == torch.float64
-        assert (total - exact).abs().max() < tolerance * expected.max()
+        assert (total - exact).abs().max() < 3 * tolerance * expected.max()
 
 
 class TestBadInput:

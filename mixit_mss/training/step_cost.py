@@ -1,0 +1,226 @@
+"""What one training step costs in arithmetic and memory, found without computing anything.
+
+The step runs on tensors that have a shape but no content, so even the largest network takes seconds
+on a slow machine, while torch's own counter sees every operation of the real forward and backward
+pass, also inside our own gradients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from mixit_mss.models import build_model, conv_ffn
+from mixit_mss.training.config import FinetuneConfig, PretrainConfig
+from mixit_mss.training.systems import MixITSystem, SupervisedSystem, freeze_separator
+
+MIXTURES = 2
+"""Mixtures per mixture of mixtures, as :class:`mixit_mss.data.datasets.UnlabelledMixtures`."""
+
+COUNTED = (
+    "matrix products, convolutions and attention of the network, forward and backward, with what "
+    "the backward pass computes again; two per multiply-add, padding included; not the Fourier "
+    "transforms, element-wise operations, loss, optimiser or validation"
+)
+"""What the FLOPs are of."""
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """Which network takes which step; small enough to be sent to another process.
+
+    Attributes:
+        network: arguments of :func:`mixit_mss.models.build_model`, number of sources included.
+        config: of the run.
+        frozen_separator: whether only encoder and decoder are trained.
+    """
+
+    network: dict
+    config: PretrainConfig | FinetuneConfig
+    frozen_separator: bool = False
+
+    def build(self) -> nn.Module:
+        """The network in training mode.
+
+        Raises:
+            ValueError: the network cannot be, as :func:`mixit_mss.models.build_model`.
+        """
+        net = build_model(**self.network).train()
+        net.activation_checkpointing = self.config.run.activation_checkpointing
+        if self.frozen_separator:
+            freeze_separator(net)
+        return net
+
+    def parts(self, net: nn.Module) -> int:
+        """How many signals are added up for one example: mixtures, or stems."""
+        return MIXTURES if isinstance(self.config, PretrainConfig) else net.num_sources
+
+    def samples(self, net: nn.Module) -> int:
+        """Length of a chunk."""
+        return round(self.config.run.chunk_seconds * net.sample_rate)
+
+    def loss(self, net: nn.Module, batch: Tensor) -> Tensor:
+        """The loss of a batch (batch, part, channel, sample), by the system that trains."""
+        pretraining = isinstance(self.config, PretrainConfig)
+        system = MixITSystem if pretraining else SupervisedSystem
+        options = self.config.model_dump(mode="json")
+        return system(net, None, (None, None), None, options, options["loss"]).common_step(batch, 0)
+
+
+class StepCost(NamedTuple):
+    """Of one optimiser step, the FLOPs for each example of its batch."""
+
+    parameters: int
+    trainable: int
+    sample_rate: int
+    parts: int
+    forward_flops: int
+    backward_flops: int
+    fixed_bytes: int
+    example_bytes: int
+
+    def bytes(self, batch: int) -> int:
+        """Peak memory of a step: weights, gradients, AdamW's two moments, and activations."""
+        return self.fixed_bytes + batch * self.example_bytes
+
+
+def simulate_step(step: TrainingStep, half: bool) -> StepCost:
+    """Count the FLOPs and the peak memory of a training step, but for the loss.
+
+    Memory is the largest sum of live tensors at any moment of the step: what is kept for the
+    gradient, and temporary results.  Gradients of the step before live until the backward pass, as
+    in Lightning's loop.  Scratch space within an operator and the inverse Fourier transform are not
+    seen.
+
+    Args:
+        step: the network and its training.
+        half: bfloat16 autocast, else float32.
+
+    Raises:
+        ValueError: the network cannot be.
+    """
+    with _whole_products(), FakeTensorMode(), LiveBytes() as memory:
+        net = step.build()
+        trained = [p for p in net.parameters() if p.requires_grad]
+        moments = [(torch.empty_like(p), torch.empty_like(p)) for p in trained]
+        for parameter in trained:
+            parameter.grad = torch.empty_like(parameter)
+        runs = [_fake_run(net, batch, step.samples(net), half, memory) for batch in (1, 2)]
+        del moments
+    (forward, backward, peak), (_, _, peak_of_two) = runs
+    example = peak_of_two - peak
+    parameters, trainable = count_parameters(net)
+    return StepCost(
+        parameters=parameters,
+        trainable=trainable,
+        sample_rate=net.sample_rate,
+        parts=step.parts(net),
+        forward_flops=forward,
+        backward_flops=backward,
+        fixed_bytes=peak - example,
+        example_bytes=example,
+    )
+
+
+def count_parameters(net: nn.Module) -> tuple[int, int]:
+    """Numbers in a network, and how many of them are trained."""
+    counts = [(p.numel(), p.numel() * p.requires_grad) for p in net.parameters()]
+    return tuple(map(sum, zip(*counts, strict=True)))
+
+
+def flop_counter() -> FlopCounterMode:
+    """torch's counter of FLOPs, taught the operators of the CPU that it passes over.
+
+    In torch 2.11 these are attention and products that are added to a tensor in place, with which
+    :mod:`mixit_mss.models.conv_ffn` computes the gradient of its weights.
+    """
+    aten = torch.ops.aten
+    attention = aten._scaled_dot_product_flash_attention_for_cpu
+    attention_backward = aten._scaled_dot_product_flash_attention_for_cpu_backward
+    mapping = {
+        aten.addmm_: _product_flops,
+        attention: _attention_flops,
+        attention_backward: _attention_backward_flops,
+    }
+    return FlopCounterMode(display=False, custom_mapping=mapping)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of all tensors made within, and still alive: ``live`` now, ``peak`` at most."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = self.peak = 0
+        self._storages: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._note(leaf.untyped_storage())
+        return out
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self._storages:
+            self._storages[key] = storage.nbytes()
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._release, key)
+
+    def _release(self, key: int) -> None:
+        self.live -= self._storages.pop(key)
+
+
+@contextlib.contextmanager
+def _whole_products() -> Iterator[None]:
+    """The weight gradient's products in one piece: the pieces suit a cache, and here take time."""
+    rows, conv_ffn._ROWS = conv_ffn._ROWS, sys.maxsize
+    try:
+        yield
+    finally:
+        conv_ffn._ROWS = rows
+
+
+def _fake_run(net, batch: int, samples: int, half: bool, memory: LiveBytes) -> tuple[int, int, int]:
+    """FLOPs forward and backward, and the peak of memory in bytes."""
+    memory.peak = memory.live
+    mixture = torch.empty(batch, net.num_channels, samples)
+    with flop_counter() as counter:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            masks, spectrum = net.masks(mixture)
+        # in place of the inverse transform and the loss, which look at the values
+        loss = torch.view_as_real(masks * spectrum[:, None]).sum()
+        forward = counter.get_total_flops()
+        del masks, spectrum
+        net.zero_grad(set_to_none=True)
+        loss.backward()
+        total = counter.get_total_flops()
+    return forward, total - forward, memory.peak
+
+
+def _product_flops(total, left, right, *_, **__) -> int:
+    """Product (row, inner) by (inner, column), added to a tensor."""
+    return 2 * math.prod(left) * right[1]
+
+
+def _attention_flops(query, key, *_, **__) -> int:
+    """Two products of (row, head, query, feature) with (row, head, key, feature)."""
+    return 4 * math.prod(query) * key[2]
+
+
+def _attention_backward_flops(grad, query, key, *_, **__) -> int:
+    """Five products: the scores again, then the gradients of scores, queries, keys and values."""
+    return 10 * math.prod(query) * key[2]
