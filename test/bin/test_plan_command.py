@@ -77,9 +77,10 @@ def test_a_dry_step_is_the_default(capsys, monkeypatch):
     assert numbers["memory_source"].startswith("measured")
 
 
-def test_mistakes_are_one_sentence(capsys):
-    argv = ["--config", str(CONF / "finetune.yaml"), *MODEL]
-    assert door.main(["plan", *argv]) == 1
+def test_mistakes_are_one_sentence(capsys, tmp_path):
+    either = tmp_path / "either.yaml"  # no key of its own kind
+    either.write_text("run: {epochs: 1, steps_per_epoch: 1, batch_size: 1}")
+    assert door.main(["plan", "--config", str(either), *MODEL]) == 1
     error = capsys.readouterr().err
     assert error.startswith("mixit-mss plan: ") and error.count("\n") == 1
     assert "--stage finetune" in error
