@@ -11,7 +11,10 @@ function copies more than a block of its arguments.
 
 from __future__ import annotations
 
+import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ Array = Any  # numpy.ndarray or torch.Tensor
 WINDOW_SECONDS = 1.0  # window and hop of cSDR
 MDX_EPSILON = 1e-7  # squared full scale, added to both energies of uSDR
 BLOCK_SAMPLES = 1 << 16
+MAX_THREADS = min(2, os.cpu_count() or 1)  # each holds some three seconds of all stems
 
 
 def usdr(estimate: Array, reference: Array) -> np.ndarray:
@@ -124,12 +128,17 @@ class SongScores:
                 f"a block of {references.shape[:-1]} stems and channels after blocks of "
                 f"{self._signal[0].shape}"
             )
-        start = 0
-        while start < references.shape[-1]:
-            stop = start + self._window - self._filled
-            piece = references[..., start:stop]
-            self._measure(_fit(estimates[..., start:stop], piece.shape[-1]), piece)
-            start = stop
+        samples = references.shape[-1]
+        borders = [0, *range(self._window - self._filled, samples, self._window), samples]
+        pieces = [
+            (estimates[..., start:stop], references[..., start:stop])
+            for start, stop in pairwise(borders)
+            if start < stop
+        ]
+        # numpy lets other threads run while it computes
+        with ThreadPoolExecutor(min(MAX_THREADS, len(pieces) or 1)) as pool:
+            for (_, piece), energies in zip(pieces, pool.map(_measure, pieces), strict=True):
+                self._keep(energies, piece.shape[-1])
 
     def usdr(self) -> np.ndarray:
         """Song-level SNR (stem,); see the function of this name."""
@@ -158,30 +167,33 @@ class SongScores:
         sdr[:, ~alive] = np.nan
         return sdr.T
 
-    def _measure(self, estimates: np.ndarray, references: np.ndarray) -> None:
-        """Add a piece that lies within one window.
-
-        Interleaved channels, as files hold them, are put in order as they are converted.
-        """
-        estimates = estimates.astype(np.float64, order="C", copy=False)
-        references = references.astype(np.float64, order="C", copy=False)
-        pieces = (
-            (self._signal, _energy(references)),
-            (self._noise, _energy(estimates - references)),
-            (self._heard, np.stack([_sounds(estimates), _sounds(references)])),
-        )
-        _check_finite(pieces[0][1], pieces[1][1], references.shape)
-        for windows, value in pieces:
+    def _keep(self, energies: tuple[np.ndarray, ...], samples: int) -> None:
+        """Add what :func:`_measure` says of a piece that lies within one window."""
+        for windows, value in zip((self._signal, self._noise, self._heard), energies, strict=True):
             if self._filled == 0:
                 windows.append(value)
             else:
                 windows[-1] += value  # for booleans, numpy's "or"
-        self._filled = (self._filled + references.shape[-1]) % self._window
+        self._filled = (self._filled + samples) % self._window
 
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
         if not self._signal:
             raise ValueError("no samples to score")
         return np.sum(self._signal, axis=0), np.sum(self._noise, axis=0)
+
+
+def _measure(piece: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Energies of reference and error, (stem, channel), and what sounds, (2, stem).
+
+    Interleaved channels, as files hold them, are put in order as they are converted.
+    """
+    estimates, references = _fit(piece[0], piece[1].shape[-1]), piece[1]
+    estimates, references = (
+        x.astype(np.float64, order="C", copy=False) for x in (estimates, references)
+    )
+    signal, noise = _energy(references), _energy(estimates - references)
+    _check_finite(signal, noise, references.shape)
+    return signal, noise, np.stack([_sounds(estimates), _sounds(references)])
 
 
 def _energies(estimate: Array, reference: Array) -> tuple[np.ndarray, np.ndarray]:

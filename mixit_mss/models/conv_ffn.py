@@ -1,4 +1,4 @@
-"""The convolutional SwiGLU of TF-Locoformer as two valid convolutions and one gradient.
+"""Norm and convolutional SwiGLU of TF-Locoformer as two valid convolutions and one gradient.
 
 The published network computes it as a padded ``Conv1d`` and a cropped ``ConvTranspose1d`` on
 transposed copies of its features.  With taps K, the crop takes away just what the transposed
@@ -14,48 +14,56 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from mixit_mss.models.rms_group_norm import normalise, normalise_gradient
+
 FRAME = 1
 _ROWS = 2048  # unfolded rows at a time in the weight gradient: they stay in the cache
 
 
-def conv_swiglu(
+def norm_conv_swiglu(
     x: Tensor,
+    gamma: Tensor,
     conv_weight: Tensor,
     conv_bias: Tensor,
     deconv_weight: Tensor,
     deconv_bias: Tensor,
     *,
+    num_groups: int,
     axis: int,
 ) -> Tensor:
-    """Convolution D -> 2C, first half times SiLU of the second, transposed convolution C -> D.
+    """RMS group norm, convolution D -> 2C, SwiGLU, transposed convolution C -> D.
+
+    The SwiGLU is the convolution's first half times SiLU of the second.
 
     Args:
         x: features (batch, frame, band, feature D), taken as zero outside its bounds.
+        gamma: gain of the norm (D,), see :func:`~mixit_mss.models.rms_group_norm.rms_group_norm`.
         conv_weight: (2C, D, K), as ``Conv1d``'s; ``conv_bias``: (2C,).
         deconv_weight: (C, D, K), as ``ConvTranspose1d``'s; ``deconv_bias``: (D,).
+        num_groups: of the norm.
         axis: 1 to convolve along the frames, 2 along the bands.
 
     Returns:
         Features of the shape of ``x``.
     """
-    tensors = (x, conv_weight, conv_bias, deconv_weight, deconv_bias)
+    weights = (conv_weight, conv_bias, deconv_weight, deconv_bias)
     device = x.device.type
     if torch.is_autocast_enabled(device):
-        tensors = tuple(t.to(torch.get_autocast_dtype(device)) for t in tensors)
+        weights = tuple(t.to(torch.get_autocast_dtype(device)) for t in weights)
         with torch.autocast(device, enabled=False):
-            return _ConvSwiGLU.apply(*tensors, axis)
-    return _ConvSwiGLU.apply(*tensors, axis)
+            return _NormConvSwiGLU.apply(x, gamma, *weights, num_groups, axis)
+    return _NormConvSwiGLU.apply(x, gamma, *weights, num_groups, axis)
 
 
-class _ConvSwiGLU(torch.autograd.Function):
-    """Keeps its input and the first convolution's output; everything else is computed again."""
+class _NormConvSwiGLU(torch.autograd.Function):
+    """Keeps its input, which the residual keeps anyway, and the first convolution's output."""
 
     @staticmethod
-    def forward(ctx, x, conv_weight, conv_bias, deconv_weight, deconv_bias, axis):
-        ctx.axis = axis
-        x = x.contiguous()
-        pre = _conv(x, conv_weight, conv_bias, axis, full=True)
-        ctx.save_for_backward(x, pre, conv_weight, deconv_weight)
+    def forward(ctx, x, gamma, conv_weight, conv_bias, deconv_weight, deconv_bias, groups, axis):
+        ctx.groups, ctx.axis = groups, axis
+        normed = normalise(x, gamma, groups).to(conv_weight.dtype)
+        pre = _conv(normed, conv_weight, conv_bias, axis, full=True)
+        ctx.save_for_backward(x, gamma, pre, conv_weight, deconv_weight)
         value, gate = pre.chunk(2, dim=-1)
         hidden = functional.silu(gate).mul_(value)
         return _conv(hidden, deconv_weight.transpose(0, 1).flip(2), deconv_bias, axis, full=False)
@@ -63,15 +71,15 @@ class _ConvSwiGLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, pre, conv_weight, deconv_weight = ctx.saved_tensors
+        x, gamma, pre, conv_weight, deconv_weight = ctx.saved_tensors
         axis, taps = ctx.axis, conv_weight.shape[2]
-        trained = ctx.needs_input_grad[1]  # False where the separator is frozen
+        trained = ctx.needs_input_grad[2]  # False where the separator is frozen
         grad = grad.contiguous()
         value, gate = pre.chunk(2, dim=-1)
         sigmoid = gate.sigmoid()
         silu = gate * sigmoid
         grad_hidden = _conv(grad, deconv_weight, None, axis, full=True)
-        grad_conv = grad_conv_bias = grad_deconv = grad_deconv_bias = grad_x = None
+        grad_conv = grad_conv_bias = grad_deconv = grad_deconv_bias = grad_x = grad_gamma = None
         if trained:
             # the adjoint of a valid convolution pads, so `hidden` meets `grad` as x meets grad_pre
             grad_deconv = _weight_gradient(grad, silu * value, taps, axis)
@@ -81,12 +89,20 @@ class _ConvSwiGLU(torch.autograd.Function):
         # d silu = sigmoid + silu * (1 - sigmoid)
         slope = torch.addcmul(sigmoid, silu, 1 - sigmoid)
         torch.mul(grad_hidden.mul_(value), slope, out=grad_pre[..., silu.shape[-1] :])
+        del sigmoid, silu, slope, grad_hidden
         if trained:
-            grad_conv = _weight_gradient(x, grad_pre, taps, axis)
+            normed = normalise(x, gamma, ctx.groups).to(conv_weight.dtype)
+            grad_conv = _weight_gradient(normed, grad_pre, taps, axis)
             grad_conv_bias = grad_pre.sum((0, 1, 2))
-        if ctx.needs_input_grad[0]:
-            grad_x = _conv(grad_pre, conv_weight.transpose(0, 1).flip(2), None, axis, full=False)
-        return grad_x, grad_conv, grad_conv_bias, grad_deconv, grad_deconv_bias, None
+            del normed
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+            grad_normed = _conv(
+                grad_pre, conv_weight.transpose(0, 1).flip(2), None, axis, full=False
+            )
+            grad_normed = grad_normed.to(gamma.dtype)
+            grad_x, grad_gamma = normalise_gradient(grad_normed, x, gamma, ctx.groups)
+        weights = (grad_conv, grad_conv_bias, grad_deconv, grad_deconv_bias)
+        return grad_x, grad_gamma, *weights, None, None
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, axis: int, *, full: bool) -> Tensor:

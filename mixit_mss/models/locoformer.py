@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mixit_mss.models.conv_ffn import conv_swiglu
+from mixit_mss.models.conv_ffn import norm_conv_swiglu
 from mixit_mss.models.rms_group_norm import rms_group_norm
 
 FRAME, BAND = 1, 2
@@ -54,10 +54,11 @@ class ConvSwiGLU(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (batch, frame, band, feature) -> the same shape."""
+    def forward(self, x: Tensor, norm: RMSGroupNorm) -> Tensor:
+        """Features (batch, frame, band, feature), to be normalised first -> the same shape."""
         weights = (self.conv_weight, self.conv_bias, self.deconv_weight, self.deconv_bias)
-        return conv_swiglu(x, *weights, axis=self.axis)
+        shape = {"num_groups": norm.num_groups, "axis": self.axis}
+        return norm_conv_swiglu(x, norm.gamma, *weights, **shape)
 
 
 class SelfAttention(nn.Module):
@@ -106,9 +107,9 @@ class LocoformerPath(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (batch, frame, band, feature) -> the same shape."""
-        x = x + self.dropout(self.ffn1(self.norm1(x)))
+        x = x + self.dropout(self.ffn1(x, self.norm1))
         x = x + self.dropout(self.attention(self.norm_attention(x)))
-        return x + self.dropout(self.ffn2(self.norm2(x)))
+        return x + self.dropout(self.ffn2(x, self.norm2))
 
 
 class LocoformerBlock(nn.Module):

@@ -29,28 +29,39 @@ class _RMSGroupNorm(torch.autograd.Function):
     def forward(ctx, x, gamma, num_groups):
         ctx.save_for_backward(x, gamma)
         ctx.num_groups = num_groups
-        grouped = _grouped(x, gamma.dtype, num_groups)
-        out = grouped * (_rms(grouped) + EPS).reciprocal()
-        return out.mul_(gamma.view(num_groups, -1)).view(x.shape)
+        return normalise(x, gamma, num_groups)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, gamma = ctx.saved_tensors
-        grouped = _grouped(x, gamma.dtype, ctx.num_groups)
-        rms = _rms(grouped)
-        scale = (rms + EPS).reciprocal()
-        grad = grad.contiguous().view(grouped.shape)
-        product = grad * grouped
-        grad_gamma = (product * scale).flatten(0, -3).sum(0).flatten()
-        gain = gamma.view(ctx.num_groups, -1)
-        # d rms / dx = x / (size * rms), and 0 for a silent group
-        size = grouped.shape[-1]
-        pull = (
-            product.mul_(gain).sum(-1, keepdim=True) * scale.square() / (size * rms)
-        ).masked_fill(rms == 0, 0)
-        grad_x = (grad * gain).mul_(scale).addcmul_(grouped, pull, value=-1)
-        return grad_x.view(x.shape).to(x.dtype), grad_gamma, None
+        return *normalise_gradient(grad, *ctx.saved_tensors, ctx.num_groups), None
+
+
+def normalise(x: Tensor, gamma: Tensor, num_groups: int) -> Tensor:
+    """:func:`rms_group_norm` without a gradient of its own."""
+    grouped = _grouped(x, gamma.dtype, num_groups)
+    out = grouped * (_rms(grouped) + EPS).reciprocal()
+    return out.mul_(gamma.view(num_groups, -1)).view(x.shape)
+
+
+def normalise_gradient(
+    grad: Tensor, x: Tensor, gamma: Tensor, num_groups: int
+) -> tuple[Tensor, Tensor]:
+    """Gradients of ``x`` and ``gamma``, given that of ``normalise(x, gamma, num_groups)``."""
+    grouped = _grouped(x, gamma.dtype, num_groups)
+    rms = _rms(grouped)
+    scale = (rms + EPS).reciprocal()
+    grad = grad.contiguous().view(grouped.shape)
+    product = grad * grouped
+    grad_gamma = (product * scale).flatten(0, -3).sum(0).flatten()
+    gain = gamma.view(num_groups, -1)
+    # d rms / dx = x / (size * rms), and 0 for a silent group
+    size = grouped.shape[-1]
+    pull = (product.mul_(gain).sum(-1, keepdim=True) * scale.square() / (size * rms)).masked_fill(
+        rms == 0, 0
+    )
+    grad_x = (grad * gain).mul_(scale).addcmul_(grouped, pull, value=-1)
+    return grad_x.view(x.shape).to(x.dtype), grad_gamma
 
 
 def _grouped(x: Tensor, dtype: torch.dtype, num_groups: int) -> Tensor:
