@@ -9,16 +9,27 @@
 #   labelled_dir       folder of {train,valid,test}/<song>/<stem> (default: the same)
 #   stems              names of the stems, separated by commas
 #   sample_rate store  of the audio that stage 1 writes
-#   conf_dir model     folder of configs, and which model_<name>.yaml in it
+#   conf_dir model     folder of configs, and which model_<name>.yaml in it; pretrain_<name>.yaml and
+#                      finetune_<name>.yaml go before pretrain.yaml and finetune.yaml where they exist,
+#                      and finetune_encoder_decoder[_<name>].yaml before both
 #   init trainable     lists of what to fine-tune: "mixit scratch", "all encoder_decoder"
 #   seed nj ngpu       seed of everything; processes for audio; devices for training
+#
+# and, where a recipe sets them after its options, empty elsewhere:
+#   unlabelled_corpus labelled_corpus   options of `mixit-mss segment` that name a published corpus
+#   variant            name of the unlabelled corpus, where one work_dir may hold several
+#   network pretraining   words for the labels of the results: "medium", "MixIT FMA large"
+#   paper_tables       the paper's tables to lay beside every result in exp/: "1 2 3"
 #
 # A recipe may have local/download.sh (stage 0) and local/after_scoring.sh (end of stage 6); both
 # see these variables.  A stage whose inputs did not change says so and does nothing, so a killed
 # run is simply given again.
 
-downloads=$work_dir/downloads data=$work_dir/data manifests=$work_dir/manifests exp=$work_dir/exp
-tag=${model}_seed$seed
+downloads=$work_dir/downloads data=$work_dir/data exp=$work_dir/exp
+variant=${variant:-}
+manifests=$work_dir/manifests${variant:+/$variant}
+unlabelled=$data/${variant:-unlabelled}
+tag=$model${variant:+_$variant}_seed$seed
 pretrained=$exp/pretrain_$tag
 num_stems=$(($(tr -cd , <<<"$stems" | wc -c) + 1))
 selected=$pretrained/selected_$num_stems
@@ -38,6 +49,23 @@ finish() {
   printf 'stage %s took %s s\n' "$1" "$SECONDS"
 }
 
+# config NAME...: the first of these in conf_dir, or the last if there is none
+config() {
+  local name
+  for name in "$@"; do
+    if [ -e "$conf_dir/$name.yaml" ]; then break; fi
+  done
+  printf '%s\n' "$conf_dir/$name.yaml"
+}
+
+# finetune_config PART: the training of all, or of encoder_decoder
+finetune_config() {
+  case $1 in
+    all) config "finetune_$model" finetune ;;
+    *) config "finetune_$1_$model" "finetune_$1" "finetune_$model" finetune ;;
+  esac
+}
+
 # separate_and_score EXPERIMENT MODEL ORDER LABEL: the test songs through one model, into its table
 separate_and_score() {
   mixit-mss separate --model "$2" --manifest "$manifests/labelled" --split test \
@@ -52,22 +80,27 @@ if begin 0 download; then
 fi
 
 if begin 1 "segments and activity"; then
-  mixit-mss segment --kind unlabelled --input "${unlabelled_dir:-$downloads/unlabelled}" \
-    --out "$data/unlabelled" --sample-rate "$sample_rate" --store "$store" --nj "$nj"
-  mixit-mss segment --kind labelled --input "${labelled_dir:-$downloads/labelled}" \
-    --stems "$stems" --out "$data/labelled" --sample-rate "$sample_rate" --store "$store" --nj "$nj"
+  # shellcheck disable=SC2086 # these are several words
+  mixit-mss segment ${unlabelled_corpus:---kind unlabelled} \
+    --input "${unlabelled_dir:-$downloads/unlabelled}" --out "$unlabelled" \
+    --sample-rate "$sample_rate" --store "$store" --nj "$nj"
+  # shellcheck disable=SC2086
+  mixit-mss segment ${labelled_corpus:---kind labelled} \
+    --input "${labelled_dir:-$downloads/labelled}" --stems "$stems" --out "$data/labelled" \
+    --sample-rate "$sample_rate" --store "$store" --nj "$nj"
   finish 1
 fi
 
 if begin 2 manifests; then
-  mixit-mss make-manifests --unlabelled "$data/unlabelled" --labelled "$data/labelled" \
+  mixit-mss make-manifests --unlabelled "$unlabelled" --labelled "$data/labelled" \
     --out "$manifests"
   finish 2
 fi
 
 if begin 3 "MixIT pre-training"; then
-  mixit-mss pretrain --config "$conf_dir/pretrain.yaml" --model "$conf_dir/model_$model.yaml" \
-    --manifest "$manifests/unlabelled" --out "$pretrained" --seed "$seed" --ngpu "$ngpu"
+  mixit-mss pretrain --config "$(config "pretrain_$model" pretrain)" \
+    --model "$conf_dir/model_$model.yaml" --manifest "$manifests/unlabelled" \
+    --out "$pretrained" --seed "$seed" --ngpu "$ngpu"
   finish 3
 fi
 
@@ -85,7 +118,7 @@ if begin 5 "fine-tuning"; then
         scratch) from=(--model "$conf_dir/model_$model.yaml") ;;
       esac
       printf -- '-- %s, %s --\n' "$start" "$part"
-      mixit-mss finetune "${from[@]}" --config "$conf_dir/finetune.yaml" --trainable "$part" \
+      mixit-mss finetune "${from[@]}" --config "$(finetune_config "$part")" --trainable "$part" \
         --manifest "$manifests/labelled" --out "$exp/finetune_${tag}_${start}_$part" \
         --seed "$seed" --ngpu "$ngpu"
     done
@@ -100,7 +133,8 @@ if begin 6 "separation and scores"; then
     --out "$exp/oracle_irm/scores.csv" --order 1 --label "ideal ratio mask" --nj "$nj"
   rows=("$exp/oracle_mixture" "$exp/oracle_irm")
   if [ -e "$selected/config.json" ]; then
-    separate_and_score "$selected" "$selected" 2 "MixIT, selected outputs, no stems seen"
+    separate_and_score "$selected" "$selected" 2 \
+      "${network:+$network, }${pretraining:-MixIT}, selected outputs, no stems seen"
     rows+=("$selected")
   fi
   order=3
@@ -108,15 +142,24 @@ if begin 6 "separation and scores"; then
     for start in scratch mixit; do
       row=$exp/finetune_${tag}_${start}_$part
       [ -e "$row/model/config.json" ] || continue
-      case $start in mixit) label="MixIT, then fine-tuned" ;; *) label="from scratch" ;; esac
+      case $start in mixit) label="${pretraining:-MixIT}, then fine-tuned" ;; *) label="from scratch" ;; esac
+      label=${network:+$network, }$label
       [ "$part" = all ] || label="$label, encoder and decoder only"
       separate_and_score "$row" "$row/model" "$order" "$label"
       rows+=("$row")
       order=$((order + 1))
     done
   done
+  beside=()
+  if [ -n "${paper_tables:-}" ]; then # every model that this work_dir holds, in one report
+    rows=()
+    for row in "$exp"/*/ "$exp"/*/selected_*/; do
+      if [ -e "$row/scores.csv" ]; then rows+=("${row%/}"); fi
+    done
+    read -ra beside <<<"--paper-tables $paper_tables"
+  fi
   mixit-mss report --experiments "${rows[@]}" --manifests "$manifests" \
-    --out "$work_dir/RESULTS.md" --figures "$work_dir/figures"
+    --out "$work_dir/RESULTS.md" --figures "$work_dir/figures" "${beside[@]}"
   if [ -e local/after_scoring.sh ]; then . local/after_scoring.sh; fi
   finish 6
 fi

@@ -28,6 +28,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", default="RESULTS.md", help="text to write")
     parser.add_argument("--figures", default="figures", help="folder for the pictures")
     parser.add_argument("--recipe", default=Path.cwd().name, help="name of the recipe")
+    parser.add_argument(
+        "--paper-tables",
+        nargs="+",
+        type=int,
+        choices=(1, 2, 3),
+        default=[],
+        metavar="N",
+        help="tables of the paper (1, 2, 3) to lay beside the experiments that are labelled like "
+        "their rows",
+    )
     return parser
 
 
@@ -36,7 +46,9 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     from mixit_mss.report.build import build_report
 
-    build_report(args.recipe, args.experiments, args.manifests, args.out, args.figures)
+    build_report(
+        args.recipe, args.experiments, args.manifests, args.out, args.figures, args.paper_tables
+    )
     print(f"{args.out}: {len(args.experiments)} experiments")
 
 

@@ -21,12 +21,21 @@ segments that are worth hearing.
                       stems are cut into 6-s segments in which the stem is active; validation songs
                       are stored whole; test songs stay where and as they are.
 
+Instead of --kind, --corpus names a published corpus, whose splits and licences are known:
+
+  --corpus fma        unlabelled: INPUT/fma_metadata/ and INPUT/fma_<subset>/ of the Free Music Archive.
+                      The tracks of its split "test" are left out.
+  --corpus musdb18hq  labelled: INPUT/{train,test}/ of MUSDB18-HQ; 14 songs of train are for validation.
+
 INPUT can also be a CSV table that lists the files: columns path (relative to the table) and song, and
 as wanted split (train, valid, test; empty to be drawn), license and, for --kind labelled, stem.
 
 OUT gets audio/, tracks.csv, segments.csv and rejected.csv, which says of every file and segment left
 out why. A song that cannot be used never stops the others. Run the same command again to go on after
 an interruption: only what is missing or has changed is done."""
+
+CORPORA = {"fma": "unlabelled", "musdb18hq": "labelled"}
+"""Published corpora and their kinds."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,7 +46,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--kind", choices=["unlabelled", "labelled"], required=True, help="see above")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--kind", choices=["unlabelled", "labelled"], help="see above")
+    what.add_argument("--corpus", choices=list(CORPORA), help="see above")
+    add(
+        "--fma-subset",
+        choices=["small", "medium", "large", "full"],
+        help="fma: which tracks; needs the folder of this subset or of a larger one of clips",
+    )
     add(
         "--input",
         required=True,
@@ -124,6 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the stage; raises :class:`UserError` for what the user can mend."""
     options = build_parser().parse_args(argv)
+    options.kind = options.kind or CORPORA[options.corpus]
     options.stems = [stem.strip() for stem in options.stems.split(",")]
     _check(options)
     from mixit_mss.data.corpus import build_corpus
@@ -135,8 +152,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def _records(options: argparse.Namespace) -> list:
     """The files of the corpus, from a table or from the folder's layout."""
-    from mixit_mss.data.corpora import folder, table
+    from mixit_mss.data.corpora import fma, folder, musdb18hq, table
 
+    if options.corpus == "fma":
+        songs = fma.fma_songs(options.input, options.fma_subset)
+        return [song for song in songs if song.split != "test"]
+    if options.corpus == "musdb18hq":
+        wanted = ("mixture", *options.stems)
+        return [file for file in musdb18hq.musdb_songs(options.input) if file.stem in wanted]
     if options.input.lower().endswith(".csv"):
         return table.listed_songs(options.input)
     if options.kind == "unlabelled":
@@ -173,6 +196,13 @@ def _settings(options: argparse.Namespace):
 
 
 def _check(options: argparse.Namespace) -> None:
+    if (options.corpus == "fma") != (options.fma_subset is not None):
+        raise UserError("--corpus fma and --fma-subset go together: give both or neither")
+    if options.corpus == "musdb18hq":
+        from mixit_mss.data.corpora.musdb18hq import STEMS
+
+        if unknown := [stem for stem in options.stems if stem not in STEMS]:
+            raise UserError(f"--stems {','.join(unknown)}: MUSDB18-HQ has {', '.join(STEMS)}")
     for name in ("sample_rate", "channels", "nj", "segment_seconds", "hop_seconds"):
         value = getattr(options, name)
         if value is not None and not value > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from mixit_mss.errors import UserError
 from mixit_mss.evaluation.scoring import Task, manifest_tasks, summarise
 from mixit_mss.files import write_text
 from mixit_mss.report.figures import draw_scores, draw_spectrograms, draw_votes
+from mixit_mss.report.paper import beside_the_paper
 from mixit_mss.report.results import Experiment, Figures, read_experiments, results_text
 
 VOTES = "votes.csv"  # stage 4 writes it; naming it here spares the report from loading torch
@@ -25,6 +27,7 @@ def build_report(
     manifests: str | Path,
     out: str | Path,
     figures: str | Path,
+    paper_tables: Sequence[int] = (),
 ) -> None:
     """Write ``out`` (Markdown) and the pictures that it shows.
 
@@ -36,6 +39,7 @@ def build_report(
         manifests: folder of the tables ``unlabelled`` and ``labelled``.
         out: ``RESULTS.md``.
         figures: folder for the pictures.
+        paper_tables: numbers of the paper's tables to lay beside the experiments.
 
     Raises:
         UserError: a file is missing, or the experiments were scored on different songs.
@@ -56,7 +60,8 @@ def build_report(
     labelled = read_manifest(Path(manifests) / "labelled")
     spectrograms = _draw_song(folder / "spectrograms.png", rows, labelled)
     shown = Figures(spectrograms=spectrograms, votes=picture_of_votes, scores=scores)
-    write_text(out, results_text(recipe, rows, manifests, out, shown, votes))
+    paper = "\n\n".join(beside_the_paper(table, rows) for table in paper_tables)
+    write_text(out, results_text(recipe, rows, manifests, out, shown, votes, paper))
 
 
 def read_votes(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:

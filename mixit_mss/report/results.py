@@ -68,6 +68,7 @@ def results_text(
     out: str | Path,
     figures: Figures | None = None,
     votes: pd.DataFrame | None = None,
+    paper: str = "",
 ) -> str:
     """The whole of ``RESULTS.md``.
 
@@ -78,6 +79,7 @@ def results_text(
         out: where the text will be written; pictures are linked relative to it.
         figures: pictures already drawn.
         votes: counts (stem, channel), a row per stem, if channels were selected.
+        paper: sections that lay the paper's scores beside ours.
     """
     figures = figures or Figures()
     sections = [
@@ -86,6 +88,7 @@ def results_text(
         _score_table("cSDR", "csdr", "median over 1-s windows, then over songs", experiments),
         _score_table("uSDR (per channel)", "usdr_per_channel", "mean over songs", experiments),
         _missing(experiments),
+        paper,
         _picture("Scores", figures.scores, out, "uSDR of every experiment and stem"),
         _votes(votes, figures.votes, out),
         _picture(

@@ -184,19 +184,3 @@ def test_bad_options_get_one_sentence_and_status_1(tmp_path, options, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_every_option_of_the_recipe_is_read():
-    """An option that nothing reads is a promise that nobody keeps."""
-    declared = [
-        line.split("=")[0]
-        for line in RUN.read_text().splitlines()
-        if "=" in line and line.split("=")[0].isidentifier() and not line.startswith(" ")
-    ]
-    assert "num_unlabelled" in declared
-    readers = (ROOT / "utils/mss.sh").read_text() + "".join(
-        path.read_text() for path in (ROOT / "egs/midi_band/local").glob("*.sh")
-    )
-    code = "\n".join(line for line in readers.splitlines() if not line.startswith("#"))
-    unread = [name for name in declared if f"${name}" not in code and f"${{{name}" not in code]
-    assert unread == []

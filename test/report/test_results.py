@@ -14,6 +14,7 @@ from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import current_commit, read_experiment, write_experiment
 from mixit_mss.evaluation.scoring import write_scores
 from mixit_mss.report.figures import draw_spectrograms
+from mixit_mss.report.paper import paper_rows
 from mixit_mss.report.results import markdown_table, read_experiments
 
 STEMS, SONGS, RATE = ("vocals", "bass"), ("one", "two", "three"), 8000
@@ -189,3 +190,48 @@ def test_spectrograms_show_the_loud_stem_bright_and_the_silent_one_black(tmp_pat
 def test_markdown_tables_keep_their_columns():
     text = markdown_table(["", "a|b"], [["x", 1.0]])
     assert text.splitlines() == ["|  | a\\|b |", "| --- | ---: |", "| x | 1.0 |"]
+
+
+def test_the_papers_rows_stand_beside_ours(recipe):
+    plant_experiment(
+        recipe / "exp/medium",
+        "medium, MixIT FMA large, then fine-tuned",
+        order=2,
+        usdr=[[1, 4], [2, 5], [6, 6]],
+        csdr=[[1, 4], [2, 5], [7, 7]],
+        seed=7,
+    )
+    part = "medium, from scratch, encoder and decoder only"
+    plant_experiment(recipe / "exp/part", part, 3, np.ones((3, 2)), np.ones((3, 2)), seed=8)
+    argv = command(recipe, "exp/floor", "exp/medium", "exp/part")
+    report.main([*argv, "--paper-tables", "1", "2"])
+    text = (recipe / "RESULTS.md").read_text()
+    first, second = text.split("## Beside the paper, table ")[1:]
+    lines = first.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("| M2 BS-Locoformer medium"))
+    paper = "10.00 | 10.28 | 9.65 | 8.87 | 10.91 | 11.11 | 7.27 | 6.93 | 9.46 | 9.30 |"
+    assert lines[at] == f"| M2 BS-Locoformer medium | MixIT FMA large | paper | {paper}"
+    # vocals and bass are planted; what was not scored has no number
+    ours = "2.00 | 3.00 | 5.00 | 5.00 | - | - | - | - | 3.50 | 4.00 |"
+    assert lines[at + 1] == f"|  |  | ours, seed 7 | {ours}"
+    assert lines[at - 1].startswith("|  |  | ours: not run here |  |")
+    assert lines[at - 2].startswith("| M1 BS-Locoformer medium | scratch | paper | 9.66 | 9.83 |")
+    assert first.count("not run here") == 5 and first.count("| paper |") == 14
+    assert second.count("ours, seed 8") == 1 and second.count("not run here") == 5
+    assert "| BS-RoFormer | - | paper | 10.66 | - | 11.31 | - |" in first
+    with pytest.raises(SystemExit):
+        report.main([*argv, "--paper-tables", "4"])
+
+
+def test_the_papers_tables_are_whole():
+    for table, rows in ((1, 14), (2, 6), (3, 5)):
+        scores = paper_rows(table)
+        assert len(scores) == rows
+        stems = scores[[f"{stem}_usdr" for stem in ("vocals", "bass", "drums", "other")]]
+        # the averages are printed with two digits, and so are the stems
+        gap = (stems.mean(axis=1, skipna=False) - scores["average_usdr"]).abs()
+        assert gap.max() < 0.0151
+        assert (
+            scores["label"].nunique()
+            == len(scores) - (scores["label"] == "").sum() + (scores["label"] == "").any()
+        )
