@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from mixit_mss.bin.main import run
+from mixit_mss.bin.training_options import add_training_options, take_hardware
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="encoder_decoder freezes the separator (paper section 4.5)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights and data")
-    parser.add_argument("--ngpu", type=int, default=1, help="devices to use where there are GPUs")
+    add_training_options(parser)
     return parser
 
 
@@ -40,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     from mixit_mss.evaluation.experiments import command_line
     from mixit_mss.training.runs import finetune
 
-    finetune(**vars(args), command=command_line("finetune", argv))
+    options = vars(args)
+    hardware = take_hardware(options)
+    finetune(**options, hardware=hardware, command=command_line("finetune", argv))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from mixit_mss import __version__
-from mixit_mss.errors import UserError
+from mixit_mss.errors import Preempted, UserError
 
 COMMANDS = {
     "separate": "separate songs into stems with a trained model",
@@ -27,12 +27,15 @@ COMMANDS = {
 def run(
     main: Callable[[list[str] | None], object], name: str, argv: list[str] | None = None
 ) -> int:
-    """Call one command's ``main``; turn a :class:`UserError` into one sentence and status 1."""
+    """Call one command's ``main``; turn what a user can mend into one sentence and status 1."""
     try:
         main(argv)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
+    except Preempted as stop:
+        print(f"{name}: {stop}", file=sys.stderr)
+        return 128 + stop.signum
     except KeyboardInterrupt:
         print(f"{name}: interrupted; run the same command again to go on", file=sys.stderr)
         return 130

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from mixit_mss.bin.main import run
+from mixit_mss.bin.training_options import add_training_options, take_hardware
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,7 +23,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--manifest", required=True, help="such as manifests/unlabelled")
     parser.add_argument("--out", required=True, help="experiment folder to write")
     parser.add_argument("--seed", type=int, default=0, help="of weights and data")
-    parser.add_argument("--ngpu", type=int, default=1, help="devices to use where there are GPUs")
+    parser.add_argument(
+        "--monitor-stems",
+        metavar="MANIFEST",
+        help="labelled songs, such as manifests/labelled, on whose validation split to log how well "
+        "stems come apart; nothing is chosen by it",
+    )
+    add_training_options(parser)
     return parser
 
 
@@ -32,7 +39,9 @@ def main(argv: list[str] | None = None) -> None:
     from mixit_mss.evaluation.experiments import command_line
     from mixit_mss.training.runs import pretrain
 
-    pretrain(**vars(args), command=command_line("pretrain", argv))
+    options = vars(args)
+    hardware = take_hardware(options)
+    pretrain(**options, hardware=hardware, command=command_line("pretrain", argv))
 
 
 if __name__ == "__main__":

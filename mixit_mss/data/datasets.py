@@ -282,7 +282,8 @@ class EpochSampler(Sampler[int]):
 
     Args:
         length: examples per epoch, over all devices.
-        position: examples of the first epoch that were seen already, over all devices.
+        position: examples of the first epoch that were seen already, over all devices; a multiple of
+            ``world_size``.
         rank: of this device.
         world_size: number of devices.  Device r takes every ``world_size``-th example from r on, so
             that the devices' batches together are the batch that one device would see.
@@ -306,16 +307,18 @@ class EpochSampler(Sampler[int]):
             self.epoch, self.position = epoch, 0
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(*self._bounds(), self.world_size))
+        start = self.epoch * self.length
+        return iter(
+            range(start + self.position + self.rank, start + self._shared(), self.world_size)
+        )
 
     def __len__(self) -> int:
-        return len(range(*self._bounds(), self.world_size))
+        """Examples of a whole epoch for this device, those before ``position`` included."""
+        return self._shared() // self.world_size
 
-    def _bounds(self) -> tuple[int, int]:
-        first = self.epoch * self.length
+    def _shared(self) -> int:
         # every device gets as many, or they would wait for each other for ever
-        whole = self.length - (self.length - self.position) % self.world_size
-        return first + self.position + self.rank, first + whole
+        return self.length - self.length % self.world_size
 
 
 def draw_from_tracks(offsets: np.ndarray, count: int, generator: np.random.Generator) -> list[int]:

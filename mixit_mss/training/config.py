@@ -53,7 +53,8 @@ class Run(Section):
 
     ``batch_size`` is global: the number of network inputs per optimiser step over all devices.
     ``activation_checkpointing`` computes the blocks twice to keep less; ``compile`` lets
-    `torch.compile` fuse them.
+    `torch.compile` fuse them.  ``ema_decay`` validates and keeps an exponential moving average of
+    the weights.  ``max_bad_steps`` steps in a row without a finite gradient end the run.
     """
 
     epochs: PositiveInt
@@ -67,6 +68,15 @@ class Run(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     activation_checkpointing: bool = False
     compile: bool = False
+    tf32: bool = True
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    max_bad_steps: PositiveInt = 20
+
+    def identity(self) -> dict:
+        """What the result depends on: not how the work is spread or arranged."""
+        return self.model_dump(
+            mode="json", exclude={"num_workers", "activation_checkpointing", "compile"}
+        )
 
 
 class MixitLoss(Section):

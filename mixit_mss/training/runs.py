@@ -23,12 +23,16 @@ from mixit_mss.evaluation.experiments import current_commit, write_experiment
 from mixit_mss.files import fingerprint, is_done, mark_done
 from mixit_mss.models import build_model
 from mixit_mss.models.hub import load_model, save_model
+from mixit_mss.training.batch_size import batch_at_once
 from mixit_mss.training.config import (
     FinetuneConfig,
     PretrainConfig,
     load_config,
     read_yaml,
 )
+from mixit_mss.training.hardware import Hardware
+from mixit_mss.training.monitor import StemMonitor
+from mixit_mss.training.record import write_run
 from mixit_mss.training.systems import MixITSystem, SupervisedSystem, freeze_separator
 from mixit_mss.training.trainer import Datasets, train
 
@@ -40,23 +44,34 @@ def pretrain(
     out: str,
     *,
     seed: int = 0,
-    ngpu: int = 1,
+    hardware: Hardware | None = None,
+    monitor_stems: str | None = None,
     command: str = "",
 ) -> None:
     """Train the network of the YAML file ``model`` on unlabelled songs into folder ``out``.
 
-    ``command`` is noted with the result as what made it.
+    Args:
+        config: YAML file of the training.
+        model: YAML file of the network.
+        manifest: of the songs.
+        out: the experiment's folder.
+        seed: of weights and data.
+        hardware: the devices; one by default.
+        monitor_stems: a manifest of labelled songs, on whose validation split the separation is
+            measured as training goes on; it changes nothing of the result.
+        command: noted with the result as what made it.
 
     Raises:
         UserError: for a config, manifest or network that cannot be.
     """
     settings = load_config(config, PretrainConfig)
     network = read_yaml(model)
-    options = {"config": settings.model_dump(mode="json"), "model": network, "seed": seed}
+    options = {"config": _identity(settings), "model": network, "seed": seed}
     identity = fingerprint(options, manifest_paths(manifest))
-    folder = Path(out)
+    folder, hardware = Path(out), hardware or Hardware()
     if _finished(folder, identity):
         return
+    hardware.share(settings.run.batch_size)
     pl.seed_everything(seed, verbose=False)
     net = _build(model, network, num_sources=settings.num_outputs)
     songs = read_manifest(manifest)
@@ -69,8 +84,26 @@ def pretrain(
             songs.select(split="valid"), run.validation_chunks, run.chunk_seconds, **shared
         ),
     )
-    steps = train(MixITSystem, net, datasets, settings, folder, identity=identity, devices=ngpu)
-    _save(folder, net, songs, config, steps, seed, command, identity)
+    monitor = []
+    if monitor_stems:
+        labelled = read_manifest(monitor_stems).select(split="valid")
+        stems = [stem for stem in labelled.stems() if stem != "mixture"]
+        monitor.append(StemMonitor(LabelledChunks(labelled, stems, run.chunk_seconds, **form)))
+    write_run(folder, command, network, settings.model_dump(mode="json"))
+    steps = train(
+        MixITSystem,
+        net,
+        datasets,
+        settings,
+        folder,
+        identity=identity,
+        seed=seed,
+        hardware=hardware,
+        batch_per_device=batch_at_once(folder, hardware, settings, config=config, model=model),
+        more_callbacks=monitor,
+    )
+    if steps is not None:
+        _save(folder, net, songs, config, steps, seed, command, identity)
 
 
 def finetune(
@@ -82,15 +115,20 @@ def finetune(
     model: str | None = None,
     trainable: str = "all",
     seed: int = 0,
-    ngpu: int = 1,
+    hardware: Hardware | None = None,
     command: str = "",
 ) -> None:
     """Train on stems into folder ``out``.
 
     Args:
+        config: YAML file of the training.
+        manifest: of the songs.
+        out: the experiment's folder.
         init: model folder to start from; or
         model: YAML file of a network to train from scratch.
         trainable: ``all``, or ``encoder_decoder`` to freeze the separator.
+        seed: of weights and data.
+        hardware: the devices; one by default.
         command: noted with the result as what made it.
 
     Raises:
@@ -99,26 +137,27 @@ def finetune(
     settings = load_config(config, FinetuneConfig)
     network = read_yaml(model) if model else None
     options = {
-        "config": settings.model_dump(mode="json"),
+        "config": _identity(settings),
         "model": network,
         "trainable": trainable,
         "seed": seed,
     }
     start = [Path(init) / "model.safetensors"] if init else []
     identity = fingerprint(options, [*manifest_paths(manifest), *start])
-    folder = Path(out)
+    folder, hardware = Path(out), hardware or Hardware()
     if _finished(folder, identity):
         return
+    hardware.share(settings.run.batch_size)
     pl.seed_everything(seed, verbose=False)
     songs = read_manifest(manifest)
     if init:
+        if model is not None:
+            raise UserError("give --init or --model, not both")
         net = load_model(init).train()
         if net.stems is None:
             raise UserError(f"{init}: its outputs have no stems; choose some by select-channels")
-        if model is not None:
-            raise UserError("give --init or --model, not both")
     else:
-        stems = [stem for stem in dict.fromkeys(songs.tracks["stem"]) if stem != "mixture"]
+        stems = [stem for stem in songs.stems() if stem != "mixture"]
         net = _build(model, network, num_sources=len(stems), stems=stems)
     if trainable == "encoder_decoder":
         freeze_separator(net)
@@ -129,10 +168,25 @@ def finetune(
         LabelledStems(songs.select(split="train"), *shared, seed=seed, **mixing, **form),
         LabelledChunks(songs.select(split="valid"), *shared, **form),
     )
+    step = {"config": config, "model": model, "init": init, "trainable": trainable}
+    write_run(folder, command, network or {"init": str(init)}, settings.model_dump(mode="json"))
     steps = train(
-        SupervisedSystem, net, datasets, settings, folder, identity=identity, devices=ngpu
+        SupervisedSystem,
+        net,
+        datasets,
+        settings,
+        folder,
+        identity=identity,
+        seed=seed,
+        hardware=hardware,
+        batch_per_device=batch_at_once(folder, hardware, settings, **step, manifest=songs),
     )
-    _save(folder, net, songs, config, steps, seed, command, identity)
+    if steps is not None:
+        _save(folder, net, songs, config, steps, seed, command, identity)
+
+
+def _identity(settings: PretrainConfig | FinetuneConfig) -> dict:
+    return {**settings.model_dump(mode="json"), "run": settings.run.identity()}
 
 
 def _finished(folder: Path, identity: dict) -> bool:

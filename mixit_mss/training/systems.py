@@ -6,38 +6,145 @@ import torch
 from asteroid.engine.system import System
 from torch import Tensor
 
+from mixit_mss.evaluation.channel_votes import snr_matrix
 from mixit_mss.losses import mixit_loss, thresholded_snr, zero_reference_snr
 from mixit_mss.losses.mixit import assign_outputs, remix
+from mixit_mss.training.health import BadSteps, warn_of_collapse
+from mixit_mss.training.validation import SongScores, Sums
 
 
-class MixITSystem(System):
+class TrainingSystem(System):
+    """What both trainings share: loaders of each device, seeds, steps to skip, sums over devices.
+
+    Args:
+        model: the network.
+        optimizer: of its trainable weights.
+        loaders: with ``train(rank, world_size)`` and ``valid(rank, world_size)``; None where nothing
+            is trained.
+        scheduler: as asteroid's ``System`` takes it.
+        config: the settings, kept in checkpoints.
+        loss_options: of the loss.
+        seed: of what the network draws (dropout).
+        bad_steps: what to do about steps without a finite gradient.
+    """
+
+    def __init__(
+        self,
+        model,
+        optimizer,
+        loaders,
+        scheduler,
+        config,
+        loss_options,
+        seed: int = 0,
+        bad_steps: BadSteps | None = None,
+    ):
+        super().__init__(model, optimizer, None, None, None, scheduler, config)
+        self.loaders, self.loss_options, self.seed = loaders, loss_options, seed
+        self.bad_steps = bad_steps
+        self.validated_at = -1
+        self._losses: list[Tensor] = []
+        self._examples: list[int] = []
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps so far that were left out for want of a finite gradient."""
+        return self.bad_steps.count
+
+    def training_step(self, batch: Tensor, batch_nb: int) -> Tensor:
+        """The loss, with draws that depend on the seed and on the batch's place in the run alone."""
+        trainer = self.trainer
+        place = (trainer.global_step, batch_nb % trainer.accumulate_grad_batches)
+        torch.manual_seed(hash((self.seed, *place, trainer.global_rank)))
+        loss = self.common_step(batch, batch_nb)
+        self._losses.append(loss.detach())
+        self._examples.append(len(batch))
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def take_losses(self) -> Tensor:
+        """Sum of the finite losses of all examples since the last call, and their number (2,)."""
+        losses = torch.stack(self._losses).double().cpu() if self._losses else torch.zeros(0)
+        examples = torch.tensor(self._examples, dtype=torch.float64) * losses.isfinite()
+        self._losses.clear()
+        self._examples.clear()
+        total = (losses.nan_to_num(0, 0, 0) * examples).sum()
+        return torch.stack([total, examples.sum()]).to(self.device)
+
+    def configure_gradient_clipping(
+        self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
+    ) -> None:
+        """Clip by the norm of the whole gradient; without a finite one, leave the step out."""
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(trained, gradient_clip_val)
+        # a scaler of float16 finds its scale by overflows, and leaves such steps out by itself
+        searching = self.trainer.precision == "16-mixed" and bool(self._losses[-1].isfinite())
+        if not searching and self.bad_steps.is_bad(norm, self._losses[-1], self.trainer):
+            optimizer.zero_grad(set_to_none=True)  # without gradients nothing moves, not even decay
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the sums."""
+        self.sums = Sums(self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the examples of all devices."""
+        self.validated_at = self.trainer.global_step
+        means = self.sums.means(self.trainer.strategy)
+        for name, mean in means.items():
+            self.log(name, mean, prog_bar=name == "val_loss")
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Keep the settings and the number of bad steps."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["bad_steps"] = self.bad_steps.count
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Go on counting."""
+        self.bad_steps.count = checkpoint["bad_steps"]
+
+    def train_dataloader(self):
+        """This device's share of the training examples."""
+        return self.loaders.train(self.trainer.global_rank, self.trainer.world_size)
+
+    def val_dataloader(self):
+        """This device's share of the validation examples."""
+        return self.loaders.valid(self.trainer.global_rank, self.trainer.world_size)
+
+
+class MixITSystem(TrainingSystem):
     """Separate the sum of mixtures; score the best remix of the estimates (Eq. 1 and 2).
 
     Batches are mixtures (batch, mixture, channel, sample); ``loss_options`` go to
     :func:`mixit_mss.losses.mixit_loss`.
     """
 
-    def __init__(self, model, optimizer, loaders, scheduler, config, loss_options):
-        super().__init__(model, optimizer, mixit_loss, *loaders, scheduler, config)
-        self.loss_options = loss_options
-
     def common_step(self, batch: Tensor, batch_nb: int, train: bool = True) -> Tensor:
         """Mean MixIT loss (dB) of a batch."""
-        if train and hasattr(self.model, "apply_masks"):
+        if hasattr(self.model, "apply_masks"):
             return mixit_loss_by_masks(self.model, batch, **self.loss_options).mean()
-        estimates = self(batch.sum(1))
-        loss, assignment = self.loss_func(estimates, batch, **self.loss_options)
-        if not train:
-            self._log_outputs(estimates, assignment)
-        return loss.mean()
+        return mixit_loss(self(batch.sum(1)), batch, **self.loss_options)[0].mean()
 
-    def _log_outputs(self, estimates: Tensor, assignment: Tensor) -> None:
-        """How many outputs are active: within 20 dB of the loudest one."""
-        power = estimates.detach().float().square().mean((-2, -1))
-        active = (power > power.amax(1, keepdim=True) / 100).sum(1)
-        first = assignment[:, 0].sum(-1) / assignment.shape[-1]
-        self.log("active_outputs", active.float().mean(), on_epoch=True)
-        self.log("outputs_to_first_mixture", first.float().mean(), on_epoch=True)
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_nb: int) -> None:
+        """Loss, and what tells separation from collapse, see :mod:`mixit_mss.training.health`."""
+        mixtures, _ = batch
+        estimates = self(mixtures.sum(1))
+        loss, assignment = mixit_loss(estimates, mixtures, **self.loss_options)
+        power = estimates.float().square().mean((-2, -1))
+        active = power > power.amax(1, keepdim=True) / 100
+        one_output = torch.from_numpy(snr_matrix(estimates.float(), mixtures)).amax(1)
+        self.sums.add("val_loss", loss)
+        self.sums.add("active_outputs", active.sum(1))
+        self.sums.add("outputs_to_first_mixture", assignment[:, 0].float().mean(-1))
+        self.sums.add("snr_of_remix", -loss / mixtures.shape[1])
+        self.sums.add("snr_of_one_output", one_output.nanmean(-1))
+        share = power / power.sum(1, keepdim=True).clamp_min(1e-12)
+        for output, energy in enumerate(share.unbind(1)):
+            self.sums.add(f"energy_share_{output:02d}", energy)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log, and warn where the outputs are the mixtures."""
+        super().on_validation_epoch_end()
+        warn_of_collapse(self.trainer)
 
 
 def mixit_loss_by_masks(model: torch.nn.Module, mixtures: Tensor, solver: str, **options) -> Tensor:
@@ -65,22 +172,43 @@ def mixit_loss_by_masks(model: torch.nn.Module, mixtures: Tensor, solver: str, *
     return thresholded_snr(remixed, mixtures, **options).sum(-1)
 
 
-class SupervisedSystem(System):
+class SupervisedSystem(TrainingSystem):
     """Separate the sum of stems; score each estimate against its stem (Eq. 4).
 
-    Batches are references (batch, source, channel, sample), in the order of the model's stems.
+    Batches are references (batch, source, channel, sample), in the order of the model's stems;
+    validation batches come with the place of each chunk in the validation set.
+
+    Attributes:
+        song_of: (chunk,) song of each chunk of the validation set.
     """
 
-    def __init__(self, model, optimizer, loaders, scheduler, config, loss_options):
-        super().__init__(model, optimizer, zero_reference_snr, *loaders, scheduler, config)
-        self.loss_options = loss_options
+    song_of: Tensor
 
     def common_step(self, batch: Tensor, batch_nb: int, train: bool = True) -> Tensor:
         """Mean loss (dB) over the batch and its stems."""
         mixture = batch.sum(1)
         estimates = self(mixture)
-        loss = self.loss_func(estimates, batch, mixture[:, None], **self.loss_options)
-        return loss.mean()
+        return zero_reference_snr(estimates, batch, mixture[:, None], **self.loss_options).mean()
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the sums."""
+        super().on_validation_epoch_start()
+        songs = int(self.song_of.max()) + 1
+        self.scores = SongScores(songs, self.model.num_sources, self.device)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_nb: int) -> None:
+        """Loss, and energies for the uSDR of whole songs."""
+        stems, place = batch
+        mixture = stems.sum(1)
+        estimates = self(mixture)
+        loss = zero_reference_snr(estimates, stems, mixture[:, None], **self.loss_options)
+        self.sums.add("val_loss", loss.flatten(1).mean(1))
+        self.scores.add(self.song_of[place.cpu()], estimates, stems)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and uSDR."""
+        super().on_validation_epoch_end()
+        self.log("val_usdr", self.scores.usdr(self.trainer.strategy))
 
 
 def freeze_separator(model: torch.nn.Module) -> None:

@@ -1,120 +1,263 @@
-"""One training run from configs to a model folder; a killed run goes on where it stopped."""
+"""One training run from configs to trained weights; a killed run goes on where it stopped."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import shutil
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 
 from mixit_mss.data.datasets import EpochSampler
-from mixit_mss.files import is_done, mark_done
+from mixit_mss.data.disk import require_space
+from mixit_mss.errors import UserError
 from mixit_mss.training.checkpoints import (
-    LAST,
     AtomicCheckpointIO,
+    ResumeCheckpoints,
     average_weights,
-    checkpoint_callbacks,
+    best_checkpoints,
+    find_checkpoint,
+    remove_others,
 )
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig
-from mixit_mss.training.progress import progress_callbacks
+from mixit_mss.training.hardware import Hardware, is_first_process
+from mixit_mss.training.health import BadSteps
+from mixit_mss.training.history import DataWait, History, progress_bar
 from mixit_mss.training.schedules import lr_factor
+from mixit_mss.training.systems import TrainingSystem
+from mixit_mss.training.validation import Placed
+
+# weights, two moments of AdamW and a moving average of the weights, in float32
+BYTES_PER_PARAMETER = 16
 
 
 class Datasets(NamedTuple):
-    """What a run trains and validates on."""
+    """What a run trains and validates on; a validation set knows the song of each chunk or not."""
 
     train: Dataset
     valid: Dataset
 
 
 def train(
-    system_class: type,
+    system_class: type[TrainingSystem],
     model: nn.Module,
     datasets: Datasets,
     config: PretrainConfig | FinetuneConfig,
     folder: Path,
     *,
     identity: dict,
-    devices: int | str = "auto",
-) -> int:
+    seed: int = 0,
+    hardware: Hardware | None = None,
+    batch_per_device: int | None = None,
+    more_callbacks: list[Callback] | None = None,
+) -> int | None:
     """Train ``model`` in place, with checkpoints and logs under ``folder``.
 
     At the end the model holds the average of the ``average_best`` checkpoints with the lowest
-    validation loss.  Checkpoints found in ``folder`` are continued if they belong to the same
-    ``identity`` (see :func:`mixit_mss.files.fingerprint`), else removed.
+    validation loss.  Checkpoints of the same ``identity`` (see
+    :func:`mixit_mss.files.fingerprint`) are continued; those of another stay until this run is over.
+
+    Args:
+        system_class: how to train.
+        model: the network.
+        datasets: to train and validate on.
+        config: the settings.
+        folder: of the experiment.
+        identity: all that the result depends on.
+        seed: of what the network draws.
+        hardware: the devices; one by default.
+        batch_per_device: examples that a device takes at once; by default its whole share.
+        more_callbacks: to be called as well, before anything is saved.
 
     Returns:
-        The number of optimiser steps made in the whole run.
+        The number of optimiser steps made in the whole run; None on devices other than the first,
+        whose model is of no use.
+
+    Raises:
+        UserError: a batch or a device that cannot be, or too little disk.
+        Preempted: a signal asked to stop; the same call goes on.
     """
     _quiet()
-    run, checkpoints = config.run, folder / "checkpoints"
-    if not is_done(checkpoints, identity):
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        mark_done(checkpoints, identity)
-    last = checkpoints / LAST
-    if last.exists():
-        print(f"going on from {last}")
-    callbacks = checkpoint_callbacks(checkpoints, run.average_best)
+    run, hardware = config.run, hardware or Hardware()
+    accelerator, share = hardware.accelerator, hardware.share(run.batch_size)
+    at_once = batch_per_device or share
+    checkpoints = _own_folder(folder / "checkpoints", identity)
+    _prepare(checkpoints, run, model)
+    found = find_checkpoint(checkpoints)
+    done = found.step if found else 0
+    if found and is_first_process():
+        print(f"going on from {found.path}, step {done}", flush=True)
+    if accelerator == "cuda" and run.tf32:
+        torch.set_float32_matmul_precision("high")
+    precision = _precision(run.precision, accelerator)
+    wait = DataWait()
+    best = best_checkpoints(checkpoints, run.average_best)
+    total_steps = run.epochs * run.steps_per_epoch
+    history = History(folder, run.steps_per_epoch, total_steps, wait)
+    resume = ResumeCheckpoints(checkpoints, hardware.checkpoint_minutes, run.steps_per_epoch)
+    average = [EMAWeightAveraging(decay=run.ema_decay)] if run.ema_decay else []
     trainer = pl.Trainer(
-        accelerator="auto",
-        devices=devices,
-        precision=_precision(run.precision),
+        accelerator=accelerator,
+        devices=hardware.ngpu,
+        num_nodes=hardware.num_nodes,
+        strategy=_strategy(hardware),
+        precision=precision,
         max_epochs=run.epochs,
+        accumulate_grad_batches=share // at_once,
         check_val_every_n_epoch=run.validate_every_epochs,
         gradient_clip_val=config.optimizer.clip_norm,
-        callbacks=[*callbacks, *progress_callbacks()],
+        callbacks=[*average, *(more_callbacks or []), best, history, resume, *progress_bar()],
         plugins=[AtomicCheckpointIO()],
-        logger=CSVLogger(folder, name=None, version="logs"),
-        log_every_n_steps=min(50, run.steps_per_epoch),
+        logger=_loggers(folder, hardware),
+        profiler=wait,
+        log_every_n_steps=min(50, run.steps_per_epoch * (share // at_once)),
         num_sanity_val_steps=0,
-        enable_progress_bar=any(
-            isinstance(c, pl.callbacks.ProgressBar) for c in progress_callbacks()
-        ),
+        enable_progress_bar=bool(progress_bar()),
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
-    model.activation_checkpointing = run.activation_checkpointing
-    if run.compile:
-        for block in model.separator:
-            block.band_path.compile()
-            block.frame_path.compile()
-    system = _system(system_class, model, datasets, config)
-    trainer.fit(system, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    best = list(callbacks[1].best_k_models)
-    model.load_state_dict(average_weights(best) if best else model.state_dict())
+    _arrange(model, run)
+    loaders = Loaders(datasets, run, at_once, hardware.world_size, done)
+    bad_steps = BadSteps(folder, run.batch_size, run.max_bad_steps)
+    system = _system(system_class, model, loaders, config, precision, seed, bad_steps)
+    song_of = getattr(datasets.valid, "song_of", None)
+    if song_of is not None:
+        system.song_of = torch.as_tensor(song_of)
+    trainer.fit(system, ckpt_path=str(found.path) if found else None, weights_only=True)
+    if not trainer.is_global_zero:
+        return None
+    paths = list(best.best_k_models)
+    model.load_state_dict(average_weights(paths) if paths else model.state_dict())
+    remove_others(checkpoints)
     return trainer.global_step
 
 
-def _system(system_class: type, model: nn.Module, datasets: Datasets, config):
-    run = config.run
-    trained = [p for p in model.parameters() if p.requires_grad]
+class Loaders:
+    """The loaders of each device.
+
+    Args:
+        datasets: to load from.
+        run: batch size, steps and workers.
+        at_once: examples that a device takes at once.
+        world_size: devices.
+        done: optimiser steps of this run so far.
+    """
+
+    def __init__(self, datasets: Datasets, run, at_once: int, world_size: int, done: int):
+        self.datasets, self.run, self.at_once = datasets, run, at_once
+        self.epoch, steps = divmod(done, run.steps_per_epoch)
+        self.position = steps * run.batch_size
+        if len(datasets.valid) < world_size:
+            raise UserError(
+                f"{len(datasets.valid)} validation chunks are too few for {world_size} devices; "
+                "take fewer devices, or set run.validation_chunks higher"
+            )
+
+    def train(self, rank: int, world_size: int) -> DataLoader:
+        """Every ``world_size``-th example from ``rank`` on."""
+        length = self.run.steps_per_epoch * self.run.batch_size
+        sampler = EpochSampler(length, self.position, rank, world_size, self.epoch)
+        return self._loader(self.datasets.train, sampler, self.run.num_workers)
+
+    def valid(self, rank: int, world_size: int) -> DataLoader:
+        """The same of the validation set, with the place of each example in it."""
+        dataset = Placed(self.datasets.valid)
+        places = range(rank, len(dataset), world_size)
+        return self._loader(dataset, places, min(self.run.num_workers, 4))
+
+    def _loader(self, dataset: Dataset, sampler, workers: int) -> DataLoader:
+        return DataLoader(
+            dataset,
+            self.at_once,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _own_folder(parent: Path, identity: dict) -> Path:
+    """A folder of its own for every identity, so that no run can take up another's state."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return parent / digest[:12]
+
+
+def _prepare(checkpoints: Path, run, model: nn.Module) -> None:
+    if not is_first_process():
+        return
+    if not checkpoints.exists() and checkpoints.parent.exists():
+        print(
+            "config, data or seed are not those of the checkpoints in "
+            f"{checkpoints.parent}: starting anew; they stay until this run is over",
+            flush=True,
+        )
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    size = BYTES_PER_PARAMETER * sum(p.numel() for p in model.parameters())
+    kept = len(list(checkpoints.glob("*.ckpt")))
+    require_space(
+        checkpoints, size * max(1, run.average_best + 3 - kept), "the checkpoints of this run"
+    )
+
+
+def _strategy(hardware: Hardware) -> DDPStrategy | str:
+    if hardware.world_size == 1:
+        return "auto"
+    # the network's buffers are constants: nothing to send before every pass
+    return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _loggers(folder: Path, hardware: Hardware) -> list:
+    loggers: list = [TensorBoardLogger(folder, name=None, version="tensorboard")]
+    if hardware.wandb:
+        try:
+            import wandb  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise UserError("--wandb: not installed; pip install wandb") from error
+        from pytorch_lightning.loggers import WandbLogger
+
+        loggers.append(
+            WandbLogger(
+                project="mixit_mss",
+                name=folder.name,
+                save_dir=folder,
+                id=folder.name,
+                resume="allow",
+            )
+        )
+    return loggers
+
+
+def _arrange(model: nn.Module, run) -> None:
+    """Trade memory against time, as far as the network knows how to."""
+    model.activation_checkpointing = run.activation_checkpointing
+    if run.compile:
+        for block in getattr(model, "separator", []):
+            block.band_path.compile()
+            block.frame_path.compile()
+
+
+def _system(system_class, model, loaders, config, precision, seed, bad_steps):
     optimizer = torch.optim.AdamW(
-        trained,
+        [p for p in model.parameters() if p.requires_grad],
         lr=config.optimizer.lr,
         weight_decay=config.optimizer.weight_decay,
         betas=config.optimizer.betas,
-        # Lightning cannot clip what a fused optimiser unscales by itself
-        fused=run.precision != "16-mixed",
+        # a fused one would be clipped before it is unscaled
+        fused=precision != "16-mixed",
     )
-    shape = {**config.schedule.model_dump(), "steps_per_epoch": run.steps_per_epoch}
+    shape = {**config.schedule.model_dump(), "steps_per_epoch": config.run.steps_per_epoch}
     schedule = LambdaLR(optimizer, lambda step: lr_factor(step, **shape))
-    workers = {"num_workers": run.num_workers, "persistent_workers": run.num_workers > 0}
-    length = run.steps_per_epoch * run.batch_size
-    loaders = (
-        DataLoader(
-            datasets.train, run.batch_size, sampler=EpochSampler(length), drop_last=True, **workers
-        ),
-        DataLoader(datasets.valid, run.batch_size, **workers),
-    )
     return system_class(
         model,
         optimizer,
@@ -122,13 +265,17 @@ def _system(system_class: type, model: nn.Module, datasets: Datasets, config):
         {"scheduler": schedule, "interval": "step"},
         config.model_dump(mode="json"),
         config.loss.model_dump(),
+        seed,
+        bad_steps,
     )
 
 
-def _precision(wanted: str) -> str:
+def _precision(wanted: str, accelerator: str) -> str:
     if wanted != "auto":
         return wanted
-    return "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    if accelerator == "cpu":
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
 
 def _quiet() -> None:

@@ -2,81 +2,14 @@
 
 import numpy as np
 import pytest
-import soundfile
 import torch
+from tones import RATE, run_finetune, run_pretrain, tone
 
-from mixit_mss.data.manifest import make_manifest, write_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.losses import mixit_loss
 from mixit_mss.models import BSLocoformer
 from mixit_mss.models.hub import load_model, read_card
 from mixit_mss.training.checkpoints import average_weights
-from mixit_mss.training.runs import finetune, pretrain
-
-RATE = 8000
-MODEL = """
-name: bs_locoformer
-num_blocks: 1
-dim: 8
-ffn_dim: 8
-num_heads: 2
-num_groups: 2
-kernel_size: 2
-sample_rate: 8000
-n_fft: 128
-hop: 32
-bands: 8
-"""
-TRAINING = """
-optimizer: {lr: 2e-3}
-schedule: {warmup_steps: 2}
-run:
-  {epochs: 3, steps_per_epoch: 2, batch_size: 2, chunk_seconds: 0.5, validation_chunks: 2,
-   average_best: 2, num_workers: 0}
-"""
-
-
-def tone(generator, low, high, seconds=2.0):
-    """A stereo tone of random frequency, between ``low`` and ``high`` Hz."""
-    time = np.arange(int(seconds * RATE)) / RATE
-    wave = np.sin(2 * np.pi * (generator.uniform(low, high) * time + generator.uniform()))
-    return 0.1 * np.stack([wave, generator.uniform(0.5, 1) * wave]).astype(np.float32)
-
-
-@pytest.fixture
-def corpus(tmp_path):
-    """Manifests of unlabelled and labelled tones, and config files."""
-    generator = np.random.default_rng(0)
-    row = {"sample_rate": RATE, "channels": 2, "license": "", "frames": 2 * RATE}
-    segments = (np.array([0, RATE]), RATE)
-    unlabelled, labelled = [], []
-    for number in range(6):
-        split = "valid" if number > 3 else "train"
-        song = f"song{number}"
-        stems = {"low": tone(generator, 100, 500), "high": tone(generator, 2000, 3500)}
-        for stem, wave in (*stems.items(), ("mixture", sum(stems.values()))):
-            path = tmp_path / f"{song}_{stem}.wav"
-            soundfile.write(path, wave.T, RATE, subtype="FLOAT")
-            table = unlabelled if stem == "mixture" else labelled
-            table.append({**row, "song": song, "stem": stem, "split": split, "path": str(path)})
-    for name, rows in (("unlabelled", unlabelled), ("labelled", labelled)):
-        write_manifest(tmp_path / name, make_manifest(rows, [segments] * len(rows), name))
-    (tmp_path / "model.yaml").write_text(MODEL)
-    (tmp_path / "pretrain.yaml").write_text("num_outputs: 4\n" + TRAINING)
-    (tmp_path / "finetune.yaml").write_text(TRAINING)
-    return tmp_path
-
-
-def run_pretrain(corpus, **options):
-    files = (corpus / "pretrain.yaml", corpus / "model.yaml", corpus / "unlabelled")
-    pretrain(*map(str, files), str(corpus / "exp"), **{"seed": 0, **options})
-    return corpus / "exp"
-
-
-def run_finetune(corpus, out, **options):
-    files = {"config": corpus / "finetune.yaml", "manifest": corpus / "labelled", "out": out}
-    finetune(**{key: str(path) for key, path in files.items()}, **options)
-    return out
 
 
 def test_a_run_leaves_a_model_and_does_nothing_again(corpus, capsys):
@@ -93,7 +26,7 @@ def test_a_run_leaves_a_model_and_does_nothing_again(corpus, capsys):
 
 def test_the_model_is_the_average_of_the_best_checkpoints(corpus):
     experiment = run_pretrain(corpus)
-    best = sorted(map(str, (experiment / "checkpoints").glob("best-*.ckpt")))
+    best = sorted(map(str, (experiment / "checkpoints").rglob("best-*.ckpt")))
     assert len(best) == 2
     states = [torch.load(path, weights_only=True)["state_dict"] for path in best]
     model = load_model(experiment / "model").state_dict()

@@ -1,0 +1,66 @@
+"""Options that both trainings share: which devices, how large a bite, how often to save."""
+
+from __future__ import annotations
+
+import argparse
+
+NAMES = (
+    "device",
+    "ngpu",
+    "num_nodes",
+    "batch_per_device",
+    "find_batch",
+    "checkpoint_minutes",
+    "wandb",
+)
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """None of these changes which examples a step sees; all may differ when a run is taken up."""
+    group = parser.add_argument_group("devices")
+    add = group.add_argument
+    add("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPUs if any")
+    add(
+        "--ngpu",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="GPUs per node; with --device cpu, processes on the CPU",
+    )
+    add(
+        "--num-nodes",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="machines, each with --ngpu GPUs",
+    )
+    add(
+        "--batch-per-device",
+        type=_positive,
+        metavar="N",
+        help="examples that a device takes at once; run.batch_size is made of as many as it needs "
+        "(default: found by trial on a GPU, all at once on a CPU)",
+    )
+    add("--find-batch", action="store_true", help="find the largest by trial on a CPU as well")
+    add(
+        "--checkpoint-minutes",
+        type=float,
+        default=10.0,
+        metavar="M",
+        help="save at least this often; a signal (SIGTERM, SIGUSR1, SIGUSR2, Ctrl-C) saves at once",
+    )
+    add("--wandb", action="store_true", help="log to Weights & Biases too, where it is installed")
+
+
+def take_hardware(options: dict):
+    """Take these options out of ``options``, as :class:`mixit_mss.training.hardware.Hardware`."""
+    from mixit_mss.training.hardware import Hardware
+
+    return Hardware(**{name: options.pop(name) for name in NAMES})
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number

@@ -1,0 +1,48 @@
+"""Signals that ask a training to make room: noted at once, obeyed between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+from mixit_mss.errors import Preempted
+
+__all__ = ["Preempted", "StopSignals"]
+
+# SIGTERM is what clusters and systems send first; USR1 and USR2 are SLURM's early warnings as
+# Lightning's and submitit's users set them up; SIGINT is Ctrl-C.
+SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
+
+
+class StopSignals:
+    """Handlers that remember the first signal, from :meth:`install` to :meth:`restore`.
+
+    A second Ctrl-C interrupts at once.
+
+    Attributes:
+        received: the signal's number, or 0.
+    """
+
+    def __init__(self):
+        self.received = 0
+        self._before: dict[int, object] = {}
+
+    def install(self) -> None:
+        """Take the signals over; only the main thread can, elsewhere nothing happens."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for name in SIGNALS:
+            number = getattr(signal, name, None)  # Windows has no USR signals
+            if number is not None and number not in self._before:
+                self._before[number] = signal.signal(number, self._note)
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.received = number
