@@ -1,6 +1,7 @@
 """The whole recipe in miniature: real songs, every stage, killed twice on the way."""
 
 import os
+import random
 import signal
 import subprocess
 import time
@@ -37,8 +38,8 @@ def command(work_dir, **more):
     ]
 
 
-def run_until_killed(work_dir, sign):
-    """Start the recipe; kill -9 all of it as soon as it prints ``sign``."""
+def run_until_killed(work_dir, sign, seconds):
+    """Start the recipe; kill -9 all of it some seconds after it printed ``sign``."""
     process = subprocess.Popen(
         command(work_dir),
         stdout=subprocess.PIPE,
@@ -50,27 +51,44 @@ def run_until_killed(work_dir, sign):
     for line in process.stdout:
         seen.append(line)
         if sign in line:
+            time.sleep(seconds)
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
             return
     pytest.fail(f"never printed {sign!r}:\n{''.join(seen[-30:])}")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished miniature, and what its last run printed."""
-    work_dir = tmp_path_factory.mktemp("recipe")
-    run_until_killed(work_dir, "epoch 2/4")  # in pre-training
-    run_until_killed(work_dir, "-- mixit, all --")  # between and in fine-tuning
+def run_to_the_end(work_dir):
     done = subprocess.run(command(work_dir), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return work_dir, done.stdout
+    return done.stdout
 
 
-def test_a_killed_training_goes_on(finished):
-    _, printed = finished
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished miniature, and what its run printed."""
+    work_dir = tmp_path_factory.mktemp("recipe")
+    return work_dir, run_to_the_end(work_dir)
+
+
+def test_killed_in_every_stage_the_results_are_the_same(finished, tmp_path):
+    generator = random.Random(0)
+    for sign in (
+        "== stage 0",
+        "== stage 1",
+        "== stage 2",
+        "epoch 2/4",  # in pre-training
+        "== stage 4",
+        "-- mixit, all --",  # between and in fine-tuning
+        "== stage 6",
+    ):
+        run_until_killed(tmp_path, sign, generator.uniform(0, 3))
+    printed = run_to_the_end(tmp_path)
     assert "nothing changed" in printed
     assert "songs are there, nothing to do" in printed
+    whole, _ = finished
+    results = [(folder / "RESULTS.md").read_text() for folder in (whole, tmp_path)]
+    assert results[1].replace(str(tmp_path), str(whole)) == results[0]
 
 
 def test_every_stage_leaves_its_files(finished):

@@ -1,6 +1,7 @@
 """Runs that go wrong say so early; what was run is on record; odd hardware gets one sentence."""
 
 import json
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -160,6 +161,12 @@ def test_batch_is_found_by_trial_and_remembered(corpus, capsys):
 def test_hardware_that_cannot_be(corpus, hardware, message):
     with pytest.raises(UserError, match=message):
         run_pretrain(corpus, hardware=hardware)
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="Weights & Biases is installed")
+def test_a_logger_that_is_not_there(corpus):
+    with pytest.raises(UserError, match="pip install wandb"):
+        run_pretrain(corpus, hardware=Hardware(wandb=True))
 
 
 def test_too_little_disk(corpus, monkeypatch):

@@ -1,9 +1,11 @@
 """Training for real, small: MixIT separates what it never heard apart, and runs can be continued."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
-from tones import RATE, run_finetune, run_pretrain, tone
+from tones import RATE, edit, run_finetune, run_pretrain, tone
 
 from mixit_mss.errors import UserError
 from mixit_mss.losses import mixit_loss
@@ -52,6 +54,17 @@ def test_activation_checkpointing_trains_the_same_network(corpus):
     lean = config.replace("num_workers: 0", "num_workers: 0, activation_checkpointing: true")
     (corpus / "pretrain.yaml").write_text(lean)
     again = load_model(run_pretrain(corpus) / "model").state_dict()
+    for name, tensor in usual.items():
+        torch.testing.assert_close(again[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_compiled_blocks_train_the_same_network(corpus, monkeypatch):
+    usual = load_model(run_pretrain(corpus) / "model").state_dict()
+    captured = functools.partialmethod(torch.nn.Module.compile, backend="eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", captured)
+    edit(corpus / "pretrain.yaml", compile="true")
+    again = load_model(run_pretrain(corpus, out="compiled") / "model").state_dict()
+    assert list(again) == list(usual)
     for name, tensor in usual.items():
         torch.testing.assert_close(again[name], tensor, rtol=1e-4, atol=1e-5)
 

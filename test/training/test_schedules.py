@@ -33,6 +33,23 @@ def test_pretraining(step, factor):
 
 
 @pytest.mark.parametrize(
+    ("step", "factor"),
+    [
+        (3999, 3999 / 4000),
+        (4000, 1),
+        (6113, 1),
+        (6114, 0.965),
+        (8152, 0.965**2),
+        (152_849, 0.965**72),
+    ],
+)
+def test_pretraining_as_in_the_release(step, factor):
+    shape = {"steps_per_epoch": 2038, "warmup_steps": 4000, "decay": 0.965}
+    assert lr_factor(step, **shape) == pytest.approx(factor)
+    assert 75 * 2038 == 152_850  # its last step
+
+
+@pytest.mark.parametrize(
     ("epoch", "factor"),
     [(60, 1.0), (549, 1.0), (551, 1.0), (552, 0.98), (553, 0.98), (554, 0.98**2), (899, 0.98**174)],
 )
