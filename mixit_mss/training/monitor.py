@@ -40,5 +40,5 @@ class StemMonitor(Callback):
             snr += list(scores[outputs, stems])
             gain += list(scores[outputs, stems] - before[stems])
         if snr:
-            self.log("stem_snr", float(np.mean(snr)))
-            self.log("stem_snr_gain", float(np.mean(gain)))
+            module.log("stem_snr", float(np.mean(snr)))
+            module.log("stem_snr_gain", float(np.mean(gain)))

@@ -69,6 +69,14 @@ def test_compiled_blocks_train_the_same_network(corpus, monkeypatch):
         torch.testing.assert_close(again[name], tensor, rtol=1e-4, atol=1e-5)
 
 
+def test_half_precision_trains_nearly_the_same_network(corpus):
+    usual = load_model(run_pretrain(corpus) / "model").state_dict()
+    edit(corpus / "pretrain.yaml", precision="bf16-mixed")
+    half = load_model(run_pretrain(corpus, out="half") / "model").state_dict()
+    moved = max((half[name] - usual[name]).abs().max().item() for name in usual)
+    assert 0 < moved < 5e-3  # the learning rate is 2e-3, and AdamW's steps are of its size
+
+
 def test_only_encoder_and_decoder_change_when_asked(corpus):
     run_pretrain(corpus)
     start = load_model(corpus / "exp/model").select_sources([0, 1], stems=["low", "high"])
