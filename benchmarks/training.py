@@ -19,8 +19,9 @@ from mixit_mss.data.manifest import make_manifest
 from mixit_mss.models import build_model
 from mixit_mss.training.config import PretrainConfig, load_config, read_yaml
 from mixit_mss.training.hardware import Hardware
+from mixit_mss.training.loaders import Datasets
 from mixit_mss.training.systems import MixITSystem
-from mixit_mss.training.trainer import Datasets, train
+from mixit_mss.training.trainer import train
 
 CONF = Path(__file__).parents[1] / "egs/midi_band/conf"
 SONGS, SONG_SECONDS = 12, 20

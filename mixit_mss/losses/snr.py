@@ -24,10 +24,11 @@ BLOCK_SAMPLES = 16384
 class Inactive(NamedTuple):
     """What becomes of a stem that hardly sounds or does not sound at all.
 
-    below: dB relative to the mixture; a stem with less energy is inactive, as digital silence
-        always is.
-    threshold: energy relative to the mixture's, below which leakage is not worth anything.
-    weight: factor of an inactive stem's term.
+    Attributes:
+        below: dB relative to the mixture; a stem with less energy is inactive, as digital silence
+            always is.
+        threshold: energy relative to the mixture's, below which leakage is not worth anything.
+        weight: factor of an inactive stem's term.
     """
 
     below: float

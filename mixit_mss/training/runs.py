@@ -31,10 +31,11 @@ from mixit_mss.training.config import (
     read_yaml,
 )
 from mixit_mss.training.hardware import Hardware
+from mixit_mss.training.loaders import Datasets
 from mixit_mss.training.monitor import StemMonitor
 from mixit_mss.training.record import write_run
 from mixit_mss.training.systems import MixITSystem, SupervisedSystem, freeze_separator
-from mixit_mss.training.trainer import Datasets, train
+from mixit_mss.training.trainer import train
 
 
 def pretrain(

@@ -7,7 +7,6 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -16,9 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Dataset
 
-from mixit_mss.data.datasets import EpochSampler
 from mixit_mss.data.disk import require_space
 from mixit_mss.errors import UserError
 from mixit_mss.training.checkpoints import (
@@ -33,19 +30,12 @@ from mixit_mss.training.config import FinetuneConfig, PretrainConfig
 from mixit_mss.training.hardware import Hardware, is_first_process
 from mixit_mss.training.health import BadSteps
 from mixit_mss.training.history import DataWait, History, progress_bar
+from mixit_mss.training.loaders import Datasets, Loaders
 from mixit_mss.training.schedules import lr_factor
 from mixit_mss.training.systems import TrainingSystem
-from mixit_mss.training.validation import Placed
 
 # weights, two moments of AdamW and a moving average of the weights, in float32
 BYTES_PER_PARAMETER = 16
-
-
-class Datasets(NamedTuple):
-    """What a run trains and validates on; a validation set knows the song of each chunk or not."""
-
-    train: Dataset
-    valid: Dataset
 
 
 def train(
@@ -89,7 +79,7 @@ def train(
     """
     _quiet()
     run, hardware = config.run, hardware or Hardware()
-    accelerator, share = hardware.accelerator, hardware.share(run.batch_size)
+    share = hardware.share(run.batch_size)
     at_once = batch_per_device or share
     checkpoints = _own_folder(folder / "checkpoints", identity)
     _prepare(checkpoints, run, model)
@@ -97,40 +87,23 @@ def train(
     done = found.step if found else 0
     if found and is_first_process():
         print(f"going on from {found.path}, step {done}", flush=True)
-    if accelerator == "cuda" and run.tf32:
-        torch.set_float32_matmul_precision("high")
-    precision = _precision(run.precision, accelerator)
-    wait = DataWait()
+
     best = best_checkpoints(checkpoints, run.average_best)
-    total_steps = run.epochs * run.steps_per_epoch
-    history = History(folder, run.steps_per_epoch, total_steps, wait)
-    resume = ResumeCheckpoints(checkpoints, hardware.checkpoint_minutes, run.steps_per_epoch)
-    average = [EMAWeightAveraging(decay=run.ema_decay)] if run.ema_decay else []
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=hardware.ngpu,
-        num_nodes=hardware.num_nodes,
-        strategy=_strategy(hardware),
-        precision=precision,
-        max_epochs=run.epochs,
-        accumulate_grad_batches=share // at_once,
-        check_val_every_n_epoch=run.validate_every_epochs,
-        gradient_clip_val=config.optimizer.clip_norm,
-        callbacks=[*average, *(more_callbacks or []), best, history, resume, *progress_bar()],
-        plugins=[AtomicCheckpointIO()],
-        logger=_loggers(folder, hardware),
-        profiler=wait,
-        log_every_n_steps=min(50, run.steps_per_epoch * (share // at_once)),
-        num_sanity_val_steps=0,
-        enable_progress_bar=bool(progress_bar()),
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=folder,
+    trainer = _trainer(
+        folder,
+        config,
+        hardware,
+        [
+            *(more_callbacks or []),
+            best,
+            ResumeCheckpoints(checkpoints, hardware.checkpoint_minutes, run.steps_per_epoch),
+        ],
+        accumulate=share // at_once,
     )
     _arrange(model, run)
     loaders = Loaders(datasets, run, at_once, hardware.world_size, done)
     bad_steps = BadSteps(folder, run.batch_size, run.max_bad_steps)
-    system = _system(system_class, model, loaders, config, precision, seed, bad_steps)
+    system = _system(system_class, model, loaders, config, trainer.precision, seed, bad_steps)
     song_of = getattr(datasets.valid, "song_of", None)
     if song_of is not None:
         system.song_of = torch.as_tensor(song_of)
@@ -143,48 +116,40 @@ def train(
     return trainer.global_step
 
 
-class Loaders:
-    """The loaders of each device.
-
-    Args:
-        datasets: to load from.
-        run: batch size, steps and workers.
-        at_once: examples that a device takes at once.
-        world_size: devices.
-        done: optimiser steps of this run so far.
-    """
-
-    def __init__(self, datasets: Datasets, run, at_once: int, world_size: int, done: int):
-        self.datasets, self.run, self.at_once = datasets, run, at_once
-        self.epoch, steps = divmod(done, run.steps_per_epoch)
-        self.position = steps * run.batch_size
-        if len(datasets.valid) < world_size:
-            raise UserError(
-                f"{len(datasets.valid)} validation chunks are too few for {world_size} devices; "
-                "take fewer devices, or set run.validation_chunks higher"
-            )
-
-    def train(self, rank: int, world_size: int) -> DataLoader:
-        """Every ``world_size``-th example from ``rank`` on."""
-        length = self.run.steps_per_epoch * self.run.batch_size
-        sampler = EpochSampler(length, self.position, rank, world_size, self.epoch)
-        return self._loader(self.datasets.train, sampler, self.run.num_workers)
-
-    def valid(self, rank: int, world_size: int) -> DataLoader:
-        """The same of the validation set, with the place of each example in it."""
-        dataset = Placed(self.datasets.valid)
-        places = range(rank, len(dataset), world_size)
-        return self._loader(dataset, places, min(self.run.num_workers, 4))
-
-    def _loader(self, dataset: Dataset, sampler, workers: int) -> DataLoader:
-        return DataLoader(
-            dataset,
-            self.at_once,
-            sampler=sampler,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+def _trainer(
+    folder: Path,
+    config: PretrainConfig | FinetuneConfig,
+    hardware: Hardware,
+    saving: list[Callback],
+    accumulate: int,
+) -> pl.Trainer:
+    """Lightning's trainer; the callbacks that save come after all whose state they save."""
+    run, accelerator, wait = config.run, hardware.accelerator, DataWait()
+    if accelerator == "cuda" and run.tf32:
+        torch.set_float32_matmul_precision("high")
+    average = [EMAWeightAveraging(decay=run.ema_decay)] if run.ema_decay else []
+    history = History(folder, run.steps_per_epoch, run.epochs * run.steps_per_epoch, wait)
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=hardware.ngpu,
+        num_nodes=hardware.num_nodes,
+        strategy=_strategy(hardware),
+        precision=_precision(run.precision, accelerator),
+        max_epochs=run.epochs,
+        accumulate_grad_batches=accumulate,
+        check_val_every_n_epoch=run.validate_every_epochs,
+        gradient_clip_val=config.optimizer.clip_norm,
+        callbacks=[*average, history, *saving, *progress_bar()],
+        plugins=[AtomicCheckpointIO()],
+        logger=_loggers(folder, hardware),
+        profiler=wait,
+        log_every_n_steps=min(50, run.steps_per_epoch * accumulate),
+        num_sanity_val_steps=0,
+        enable_progress_bar=bool(progress_bar()),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
 
 
 def _own_folder(parent: Path, identity: dict) -> Path:

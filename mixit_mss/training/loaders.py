@@ -1,0 +1,64 @@
+"""What a run reads: each device its share, from the example on that is next."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mixit_mss.data.datasets import EpochSampler
+from mixit_mss.errors import UserError
+from mixit_mss.training.config import Run
+from mixit_mss.training.validation import Placed
+
+
+class Datasets(NamedTuple):
+    """What a run trains and validates on; a validation set knows the song of each chunk or not."""
+
+    train: Dataset
+    valid: Dataset
+
+
+class Loaders:
+    """The loaders of each device.
+
+    Args:
+        datasets: to load from.
+        run: batch size, steps and workers.
+        at_once: examples that a device takes at once.
+        world_size: devices.
+        done: optimiser steps of this run so far.
+    """
+
+    def __init__(self, datasets: Datasets, run: Run, at_once: int, world_size: int, done: int):
+        self.datasets, self.run, self.at_once = datasets, run, at_once
+        self.epoch, steps = divmod(done, run.steps_per_epoch)
+        self.position = steps * run.batch_size
+        if len(datasets.valid) < world_size:
+            raise UserError(
+                f"{len(datasets.valid)} validation chunks are too few for {world_size} devices; "
+                "take fewer devices, or set run.validation_chunks higher"
+            )
+
+    def train(self, rank: int, world_size: int) -> DataLoader:
+        """Every ``world_size``-th example from ``rank`` on."""
+        length = self.run.steps_per_epoch * self.run.batch_size
+        sampler = EpochSampler(length, self.position, rank, world_size, self.epoch)
+        return self._loader(self.datasets.train, sampler, self.run.num_workers)
+
+    def valid(self, rank: int, world_size: int) -> DataLoader:
+        """The same of the validation set, with the place of each example in it."""
+        dataset = Placed(self.datasets.valid)
+        places = range(rank, len(dataset), world_size)
+        return self._loader(dataset, places, min(self.run.num_workers, 4))
+
+    def _loader(self, dataset: Dataset, sampler, workers: int) -> DataLoader:
+        return DataLoader(
+            dataset,
+            self.at_once,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
