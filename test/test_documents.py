@@ -84,7 +84,8 @@ def test_every_link_leads_somewhere(document):
     "line",
     [
         "mixit-mss import-official list",
-        "mixit-mss plan --no-dry-run --config egs/midi_band/conf/pretrain.yaml --model small",
+        "mixit-mss plan --no-dry-run --config egs/midi_band/conf/pretrain.yaml "
+        "--model egs/midi_band/conf/model_tiny.yaml",
         "mixit-mss download fma --help",
     ],
 )
