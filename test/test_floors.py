@@ -13,6 +13,7 @@ FLOORS = {
     "data": 2,
     "training": 3,
     "report": 3,
+    "demo": 3,
     "bin": 4,
 }
 PURE = ("losses", "evaluation/metrics.py", "data/mixing.py")

@@ -20,7 +20,9 @@ COMMANDS = {
     "finetune": "stage 5: supervised training on stems",
     "score": "stage 6: uSDR and cSDR of estimates against references",
     "import-official": "the weights that the paper's authors published, as a model folder",
-    "report": "stage 6: tables and figures of several experiments",
+    "report": "stage 6: tables, figures and pages of one or several experiments",
+    "curves": "losses and scores of trainings as a picture",
+    "demo": "a page on this machine to drop songs on and hear their stems",
 }
 
 

@@ -1,10 +1,12 @@
-"""Stage 6: tables and figures of several experiments."""
+"""Stage 6: tables, figures and pages of one or several experiments."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+
+from mixit_mss.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -14,15 +16,24 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Write RESULTS.md: a table row for every experiment (uSDR and cSDR per stem and "
         "average, parameters, steps, seed, commit), the votes for output channels, spectrograms of "
-        "a test song, what has no score, and the commands to make it all again. The same results "
-        "give the same file, byte for byte.",
+        "a test song, what has no score, and the commands to make it all again. Beside it comes "
+        "report.html, one page to read, see and hear without a network: the tables, the scores of "
+        "every song, players for the stems, losses, votes, commands; each trained experiment gets "
+        "such a page of its own, EXP/report.html. The same results give the same files, byte for "
+        "byte.",
+    )
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        metavar="EXP",
+        help="folders with experiment.json and scores.csv, as mixit-mss score --label leaves them",
     )
     parser.add_argument(
         "--experiments",
         nargs="+",
-        required=True,
+        default=[],
         metavar="EXP",
-        help="folders with experiment.json and scores.csv, as mixit-mss score --label leaves them",
+        help="more such folders",
     )
     parser.add_argument("--manifests", default="manifests", help="folder of the recipe's tables")
     parser.add_argument("--out", default="RESULTS.md", help="text to write")
@@ -38,18 +49,42 @@ def build_parser() -> argparse.ArgumentParser:
         help="tables of the paper (1, 2, 3) to lay beside the experiments that are labelled like "
         "their rows",
     )
+    parser.add_argument("--page", help="page to write; report.html beside --out if not given")
+    parser.add_argument(
+        "--songs", type=int, default=2, help="test songs to play in a page, from best to worst"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help="of every excerpt; 12 if not given, or less where a page would pass 10 MB",
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Write the report that the options name."""
     args = build_parser().parse_args(argv)
+    experiments = [*args.folders, *args.experiments]
+    if not experiments:
+        raise UserError("name the folder of at least one experiment, such as exp/finetune_tiny")
+    if args.songs < 0 or (args.seconds is not None and not 0 < args.seconds <= 600):
+        raise UserError("--songs must be 0 or more, and --seconds above 0 and at most 600")
     from mixit_mss.report.build import build_report
 
-    build_report(
-        args.recipe, args.experiments, args.manifests, args.out, args.figures, args.paper_tables
+    pages = build_report(
+        args.recipe,
+        experiments,
+        args.manifests,
+        args.out,
+        args.figures,
+        args.paper_tables,
+        args.page,
+        args.songs,
+        args.seconds,
     )
-    print(f"{args.out}: {len(args.experiments)} experiments")
+    print(f"{args.out}: {len(experiments)} experiments")
+    for page in pages:
+        print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

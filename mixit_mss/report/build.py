@@ -1,4 +1,4 @@
-"""A whole report: read the experiments, draw the pictures, write the text."""
+"""A whole report: read the experiments, draw the pictures, write the text and the pages."""
 
 from __future__ import annotations
 
@@ -14,10 +14,19 @@ from mixit_mss.errors import UserError
 from mixit_mss.evaluation.scoring import Task, manifest_tasks, summarise
 from mixit_mss.files import write_text
 from mixit_mss.report.figures import draw_scores, draw_spectrograms, draw_votes
+from mixit_mss.report.listening import Song, listen, only
+from mixit_mss.report.page import page_text
 from mixit_mss.report.paper import beside_the_paper
-from mixit_mss.report.results import Experiment, Figures, read_experiments, results_text
+from mixit_mss.report.results import (
+    Experiment,
+    Figures,
+    read_experiments,
+    results_text,
+    unique_titles,
+)
 
 VOTES = "votes.csv"  # stage 4 writes it; naming it here spares the report from loading torch
+PAGE = "report.html"
 EXCERPT_SECONDS = 10.0
 
 
@@ -28,8 +37,11 @@ def build_report(
     out: str | Path,
     figures: str | Path,
     paper_tables: Sequence[int] = (),
-) -> None:
-    """Write ``out`` (Markdown) and the pictures that it shows.
+    page: str | Path | None = None,
+    num_songs: int = 2,
+    seconds: float | None = None,
+) -> list[Path]:
+    """Write ``out`` (Markdown) and the pictures that it shows, and the pages (HTML).
 
     Args:
         recipe: its name.
@@ -40,6 +52,12 @@ def build_report(
         out: ``RESULTS.md``.
         figures: folder for the pictures.
         paper_tables: numbers of the paper's tables to lay beside the experiments.
+        page: the page that compares the experiments; ``report.html`` beside ``out`` if None.
+        num_songs: to play in every page.
+        seconds: of each; see :func:`~mixit_mss.report.listening.listen`.
+
+    Returns:
+        The pages: ``page``, and ``report.html`` in the folder of every experiment that trained.
 
     Raises:
         UserError: a file is missing, or the experiments were scored on different songs.
@@ -62,6 +80,28 @@ def build_report(
     shown = Figures(spectrograms=spectrograms, votes=picture_of_votes, scores=scores)
     paper = "\n\n".join(beside_the_paper(table, rows) for table in paper_tables)
     write_text(out, results_text(recipe, rows, manifests, out, shown, votes, paper))
+    songs = listen(rows, labelled, num_songs, seconds)
+    page = Path(out).with_name(PAGE) if page is None else Path(page)
+    _write_page(page, f"Results of {recipe}", rows, rows, songs, paper_tables)
+    titles = unique_titles(rows)
+    trained = [row for row in rows if row.facts["parameters"] is not None]
+    for row in trained:
+        label = titles[row.folder]
+        _write_page(row.folder / PAGE, label, [row], rows, only(songs, row.folder), paper_tables)
+    return [page, *(row.folder / PAGE for row in trained)]
+
+
+def _write_page(
+    path: Path,
+    title: str,
+    shown: list[Experiment],
+    everything: list[Experiment],
+    songs: list[Song],
+    paper_tables: Sequence[int],
+) -> None:
+    voted = next((row.folder / VOTES for row in shown if (row.folder / VOTES).exists()), None)
+    votes = None if voted is None else read_votes(voted)
+    write_text(path, page_text(title, shown, everything, votes, songs, paper_tables))
 
 
 def read_votes(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -100,5 +140,5 @@ def _draw_task(path: Path, task: Task, title: str) -> None:
 
     mixture = np.sum([excerpt(part) for part in task.mixture], axis=0)
     references = {stem: excerpt(file) for stem, file in task.references.items()}
-    estimates = {stem: excerpt(file) for stem, file in task.estimates.items()}
+    estimates = {stem: excerpt(file) for stem, file in (task.estimates or {}).items()}
     draw_spectrograms(path, mixture, references, estimates, info.sample_rate, title)

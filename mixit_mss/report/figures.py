@@ -1,4 +1,4 @@
-"""The pictures of a report, as PNG: spectrograms of a song, votes for channels, scores.
+"""The pictures of a report, as PNG: spectrograms of a song, votes for channels, scores, losses.
 
 Equal input gives equal files: nothing about the machine or the time is written into them.
 """
@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from scipy.signal import stft
 
@@ -74,12 +75,12 @@ def draw_votes(path: str | Path, votes: pd.DataFrame, chosen: Mapping[str, int])
     for (row, column), count in np.ndenumerate(counts):
         if count:
             colour = "white" if count > counts.max() / 2 else "black"
-            axes.text(column, row, int(count), ha="center", va="center", color=colour)
+            axes.text(column, row, str(int(count)), ha="center", va="center", color=colour)
     channels = [int(channel) for channel in votes.columns]
     for row, stem in enumerate(votes.index):
         corner = (channels.index(chosen[stem]) - 0.5, row - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="crimson", linewidth=2.5))
-    axes.set_xticks(range(len(channels)), channels)
+    axes.set_xticks(range(len(channels)), list(map(str, channels)))
     axes.set_yticks(range(len(votes.index)), votes.index)
     axes.set_xlabel("output channel (framed: chosen)")
     figure.colorbar(image, label="chunks", fraction=0.03)
@@ -111,6 +112,41 @@ def draw_scores(path: str | Path, summaries: Mapping[str, pd.Series], unit: str)
     axes.grid(axis="x", alpha=0.4)
     axes.set_xlabel(unit)
     figure.legend(loc="outside upper center", ncols=len(names))
+    _save(figure, path)
+
+
+def draw_curves(path: str | Path, histories: Mapping[str, pd.DataFrame]) -> None:
+    """Losses, validation uSDR and learning rate over the steps, one below the other.
+
+    Args:
+        path: PNG to write.
+        histories: title -> table of :func:`~mixit_mss.report.history.read_history`.  A quantity
+            that no table has gets no panel; training losses are drawn thin.
+    """
+    panels = {
+        "loss (dB; thin: training)": {"val_loss": "o-", "train_loss": "-"},
+        "uSDR (dB), validation": {"val_usdr": "o-"},
+        "learning rate": {"lr": "-"},
+    }
+    panels = {
+        label: columns
+        for label, columns in panels.items()
+        if any(table[name].notna().any() for table in histories.values() for name in columns)
+    }
+    figure = Figure(figsize=(9, 0.6 + 2.7 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), squeeze=False).ravel()
+    for axes, (label, columns) in zip(grid, panels.items(), strict=True):
+        for i, table in enumerate(histories.values()):
+            for name, style in columns.items():
+                known = table[table[name].notna()]
+                thin = {"linewidth": 0.8, "alpha": 0.7} if name == "train_loss" else {}
+                axes.plot(known.step, known[name], style, color=f"C{i}", markersize=3, **thin)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.4)
+    grid[-1].set_xlabel("step")
+    names = [Line2D([], [], color=f"C{i}", label=title) for i, title in enumerate(histories)]
+    width = max(90 // (8 + max(map(len, histories))), 1)
+    figure.legend(handles=names, loc="outside upper center", ncols=width)
     _save(figure, path)
 
 

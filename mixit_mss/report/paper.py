@@ -24,6 +24,8 @@ TABLES = {
 PART = ", encoder and decoder only"
 NOT_RUN = "not run here"
 METRICS = {"csdr": "cSDR", "usdr": "uSDR"}
+TEXT_COLUMNS = 3
+NOTE = "In dB on the test songs of MUSDB18-HQ; the rows of others are as the paper quotes them."
 
 
 def paper_rows(table: int) -> pd.DataFrame:
@@ -56,6 +58,20 @@ def our_label(model: str, pretraining: str, table: int) -> str:
 
 def beside_the_paper(table: int, experiments: list[Experiment]) -> str:
     """A section of ``RESULTS.md``: every row of one of the paper's tables, and ours below it."""
+    header, lines = comparison(table, experiments)
+    return f"## {heading(table)}\n\n{NOTE}\n\n" + markdown_table(header, lines, left=TEXT_COLUMNS)
+
+
+def heading(table: int) -> str:
+    """Title of the section on one of the paper's tables."""
+    return f"Beside the paper, table {table}: {TABLES[table]}"
+
+
+def comparison(table: int, experiments: list[Experiment]) -> tuple[list[str], list[list[str]]]:
+    """One of the paper's tables as text: the header, and its rows, each with ours below it.
+
+    The first :data:`TEXT_COLUMNS` columns are words, the others dB.
+    """
     rows = paper_rows(table)
     columns = [name for name in rows.columns if name.rsplit("_")[-1] in METRICS]
     ours = [(experiment, _our_scores(experiment)) for experiment in experiments]
@@ -72,11 +88,7 @@ def beside_the_paper(table: int, experiments: list[Experiment]) -> str:
         if not same:
             lines.append(["", "", f"ours: {NOT_RUN}", *("" for _ in columns)])
     titles = [f"{name.rsplit('_')[0]} {METRICS[name.rsplit('_')[1]]}" for name in columns]
-    return (
-        f"## Beside the paper, table {table}: {TABLES[table]}\n\nIn dB on the test songs of "
-        "MUSDB18-HQ; the rows of others are as the paper quotes them.\n\n"
-        + markdown_table(["model", "pre-training", "", *titles], lines, left=3)
-    )
+    return ["model", "pre-training", "", *titles], lines
 
 
 def _our_scores(experiment: Experiment) -> dict[str, float]:

@@ -10,6 +10,8 @@ import importlib.metadata
 import math
 import os
 import platform
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,16 @@ def read_experiments(folders: list[str | Path]) -> list[Experiment]:
                 f"{experiments[0].folder / SCORES_FILE}; score both on the same split"
             )
     return experiments
+
+
+def unique_titles(experiments: Sequence[Experiment]) -> dict[Path, str]:
+    """Folder -> label, with the seed where several experiments have the same label."""
+    labels = Counter(row.facts["label"] for row in experiments)
+    return {
+        row.folder: row.facts["label"]
+        + (f" (seed {row.facts['seed']})" if labels[row.facts["label"]] > 1 else "")
+        for row in experiments
+    }
 
 
 def results_text(
@@ -134,9 +146,9 @@ def _score_table(
     rows = []
     for experiment in experiments:
         summary = summarise(experiment.scores, metric)
-        cells = [experiment.facts["label"], *(_decibels(summary[stem]) for stem in stems)]
-        cells.append(f"**{_decibels(summary['average'])}**")
-        rows.append(cells + [_fact(experiment.facts, key) for key in facts])
+        cells = [experiment.facts["label"], *(decibels(summary[stem]) for stem in stems)]
+        cells.append(f"**{decibels(summary['average'])}**")
+        rows.append(cells + [fact_text(experiment.facts, key) for key in facts])
     header = ["", *stems, "average", *facts]
     return f"## {title}\n\nIn dB, {over}.\n\n" + markdown_table(header, rows)
 
@@ -190,22 +202,27 @@ def _how_to(recipe: str, experiments: list[Experiment]) -> str:
     )
 
 
-def _environment() -> str:
+def environment() -> list[list[str]]:
+    """Python and the packages that the numbers depend on, each with its version."""
     rows = [["python", platform.python_version()]]
-    for package in PACKAGES:
-        rows.append([package, importlib.metadata.version(package)])
-    return "## Environment\n\n" + markdown_table(["package", "version"], rows, left=2)
+    return rows + [[package, importlib.metadata.version(package)] for package in PACKAGES]
+
+
+def _environment() -> str:
+    return "## Environment\n\n" + markdown_table(["package", "version"], environment(), left=2)
 
 
 def _cells(experiment: Experiment) -> set[tuple[str, str]]:
     return set(zip(experiment.scores.song, experiment.scores.stem, strict=True))
 
 
-def _decibels(value: float) -> str:
+def decibels(value: float) -> str:
+    """A score with two digits, or ``-``."""
     return NOTHING if math.isnan(value) else f"{value:.2f}"
 
 
-def _fact(facts: dict, key: str) -> str:
+def fact_text(facts: dict, key: str) -> str:
+    """One of :data:`FACTS` as words, large counts with commas."""
     value = facts[key]
     if value is None:
         return NOTHING
