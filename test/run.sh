@@ -5,6 +5,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash tools/setup_env.sh
 
+# what some tests need besides; they are skipped without
+missing=()
+for program in chromium:chromium nginx:nginx slurm:slurmctld; do
+  PATH=$PATH:/usr/sbin command -v "${program#*:}" >/dev/null || missing+=("${program%%:*}")
+done
+if [ ${#missing[@]} -gt 0 ]; then bash tools/system_programs.sh "${missing[@]}"; fi
+
 # one test process per core, each with one thread; the tests of one file share their fixtures
 workers=$(.venv/bin/python -c 'import os; print(min(8, os.cpu_count() or 1))')
 export OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONHASHSEED=0

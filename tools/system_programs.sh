@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Install what is named (python, compiler, ffmpeg, fluidsynth, sound-font) through the package manager, as
-# root or where sudo asks for no password; else say in one sentence how to. It always goes on.
+# Install what is named (python, compiler, ffmpeg, fluidsynth, sound-font; for the tests chromium, nginx,
+# slurm) through the package manager, as root or where sudo asks for no password; else say in one sentence
+# how to. It always goes on.
 set -euo pipefail
 
 # The package that holds THING, or nothing where there is none; brew has no General MIDI sound font.
@@ -14,7 +15,10 @@ package_of() {
     dnf:ffmpeg) echo ffmpeg-free ;;
     brew:python) echo python@3.12 ;;
     brew:fluidsynth) echo fluid-synth ;;
-    *:ffmpeg | *:fluidsynth) echo "$1" ;;
+    apt-get:nginx) echo nginx-light ;;
+    apt-get:slurm) echo slurm-wlm munge ;;
+    brew:chromium | *:slurm) ;;
+    *:ffmpeg | *:fluidsynth | *:chromium | *:nginx) echo "$1" ;;
   esac
 }
 
@@ -25,6 +29,9 @@ loss_of() {
     compiler) echo "(cc and Python.h) pip cannot build pesq, which asteroid asks for" ;;
     ffmpeg) echo "(and ffprobe) museval cannot be imported; for all else imageio-ffmpeg stands in" ;;
     fluidsynth) echo "the songs of egs/midi_band cannot be played" ;;
+    chromium) echo "the pages of reports and the demo are not tested" ;;
+    nginx) echo "downloads are not tested against a real server" ;;
+    slurm) echo "jobs are not tested on a real cluster" ;;
     sound-font) echo "the songs of egs/midi_band cannot be played; SOUND_FONT may name any General MIDI .sf2" ;;
   esac
 }

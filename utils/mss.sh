@@ -14,6 +14,8 @@
 #                      and finetune_encoder_decoder[_<name>].yaml before both
 #   init trainable     lists of what to fine-tune: "mixit scratch", "all encoder_decoder"
 #   seed nj ngpu       seed of everything; processes for audio; devices for training
+#   executor           local: the heavy commands run here; slurm: as jobs of a cluster, of which
+#                      partition time num_jobs num_nodes slurm_options say more (mixit-mss dispatch)
 #
 # and, where a recipe sets them after its options, empty elsewhere:
 #   unlabelled_corpus labelled_corpus   options of `mixit-mss segment` that name a published corpus
@@ -49,6 +51,17 @@ finish() {
   printf 'stage %s took %s s\n' "$1" "$SECONDS"
 }
 
+# launch COMMAND...: a heavy command of mixit-mss, here or as jobs of a cluster
+launch() {
+  if [ "$executor" = local ]; then
+    mixit-mss "$@"
+  else
+    mixit-mss dispatch --jobs-folder "$exp/jobs" --partition "$partition" --time "$time" \
+      --num-jobs "$num_jobs" --num-nodes "$num_nodes" --ngpu "$ngpu" --cpus "$nj" \
+      --slurm-options "$slurm_options" -- "$@"
+  fi
+}
+
 # config NAME...: the first of these in conf_dir, or the last if there is none
 config() {
   local name
@@ -68,11 +81,16 @@ finetune_config() {
 
 # separate_and_score EXPERIMENT MODEL ORDER LABEL: the test songs through one model, into its table
 separate_and_score() {
-  mixit-mss separate --model "$2" --manifest "$manifests/labelled" --split test \
+  launch separate --model "$2" --manifest "$manifests/labelled" --split test \
     --out "$1/estimates"
-  mixit-mss score --manifest "$manifests/labelled" --split test --estimates "$1/estimates" \
+  launch score --manifest "$manifests/labelled" --split test --estimates "$1/estimates" \
     --out "$1/scores.csv" --order "$3" --label "$4" --nj "$nj"
 }
+
+if [ "$executor" = local ] && [ "$num_nodes" -gt 1 ]; then
+  printf 'run.sh: --num-nodes %s needs --executor slurm\n' "$num_nodes" >&2
+  exit 1
+fi
 
 if begin 0 download; then
   if [ -e local/download.sh ]; then . local/download.sh; fi
@@ -81,11 +99,11 @@ fi
 
 if begin 1 "segments and activity"; then
   # shellcheck disable=SC2086 # these are several words
-  mixit-mss segment ${unlabelled_corpus:---kind unlabelled} \
+  launch segment ${unlabelled_corpus:---kind unlabelled} \
     --input "${unlabelled_dir:-$downloads/unlabelled}" --out "$unlabelled" \
     --sample-rate "$sample_rate" --store "$store" --nj "$nj"
   # shellcheck disable=SC2086
-  mixit-mss segment ${labelled_corpus:---kind labelled} \
+  launch segment ${labelled_corpus:---kind labelled} \
     --input "${labelled_dir:-$downloads/labelled}" --stems "$stems" --out "$data/labelled" \
     --sample-rate "$sample_rate" --store "$store" --nj "$nj"
   finish 1
@@ -98,14 +116,14 @@ if begin 2 manifests; then
 fi
 
 if begin 3 "MixIT pre-training"; then
-  mixit-mss pretrain --config "$(config "pretrain_$model" pretrain)" \
+  launch pretrain --config "$(config "pretrain_$model" pretrain)" \
     --model "$conf_dir/model_$model.yaml" --manifest "$manifests/unlabelled" \
     --out "$pretrained" --seed "$seed" --ngpu "$ngpu"
   finish 3
 fi
 
 if begin 4 "channel selection"; then
-  mixit-mss select-channels --model "$pretrained/model" --manifest "$manifests/labelled" \
+  launch select-channels --model "$pretrained/model" --manifest "$manifests/labelled" \
     --stems "$stems" --out "$selected"
   finish 4
 fi
@@ -118,7 +136,7 @@ if begin 5 "fine-tuning"; then
         scratch) from=(--model "$conf_dir/model_$model.yaml") ;;
       esac
       printf -- '-- %s, %s --\n' "$start" "$part"
-      mixit-mss finetune "${from[@]}" --config "$(finetune_config "$part")" --trainable "$part" \
+      launch finetune "${from[@]}" --config "$(finetune_config "$part")" --trainable "$part" \
         --manifest "$manifests/labelled" --out "$exp/finetune_${tag}_${start}_$part" \
         --seed "$seed" --ngpu "$ngpu"
     done
@@ -127,9 +145,9 @@ if begin 5 "fine-tuning"; then
 fi
 
 if begin 6 "separation and scores"; then
-  mixit-mss score --manifest "$manifests/labelled" --split test --oracle mixture \
+  launch score --manifest "$manifests/labelled" --split test --oracle mixture \
     --out "$exp/oracle_mixture/scores.csv" --order 0 --label "mixture as estimate" --nj "$nj"
-  mixit-mss score --manifest "$manifests/labelled" --split test --oracle irm \
+  launch score --manifest "$manifests/labelled" --split test --oracle irm \
     --out "$exp/oracle_irm/scores.csv" --order 1 --label "ideal ratio mask" --nj "$nj"
   rows=("$exp/oracle_mixture" "$exp/oracle_irm")
   if [ -e "$selected/config.json" ]; then

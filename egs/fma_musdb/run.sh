@@ -11,6 +11,7 @@ fma_subset=large        # small|medium|large|full: what to pre-train on
 fma_dir=                # folder with fma_metadata/ and fma_<subset>/ that is there already
 musdb_dir=              # folder with train/ and test/ of MUSDB18-HQ that is there already
 base_url=               # folder of a mirror that has the archives by their names
+archives=               # CSV of their sizes and checksums, where they are not the published ones
 stems=vocals,drums,bass,other   # names of the stems
 mono=reject             # reject|duplicate: FMA's mono songs (the paper does not say; the release rejects)
 silence_rule=paper      # paper|release: which segments of FMA are dropped
@@ -18,13 +19,19 @@ activity_rule=paper     # paper|release: which segments of MUSDB18-HQ's stems ar
 sample_rate=44100       # of the stored audio, in Hz: that of the network
 store=flac              # flac|wav|source: format of the stored audio; source keeps the originals only
 conf_dir=conf           # folder with the configs of networks and trainings
-model=medium            # small|medium|large: size of the network
+model=medium            # small|medium|large|tiny: size of the network; tiny is in conf/stand_in only
 init="scratch mixit"    # scratch|mixit: where fine-tuning starts
 trainable=all           # all|encoder_decoder: what it trains
 paper_tables="1 2 3"    # 1|2|3: tables of the paper to show in RESULTS.md beside ours
 seed=1                  # of weights and training data
 nj=8                    # processes for audio
 ngpu=1                  # devices for training; they share the batch
+executor=local          # local|slurm: where the heavy commands run; what follows is for slurm
+partition=              # of the cluster; empty for its own choice
+time=24:00:00           # limit of a job; a training that reaches it goes on in the next
+num_jobs=8              # jobs that share the songs in stages 1 and 6
+num_nodes=1             # machines for training, each with ngpu devices
+slurm_options=          # more options of sbatch: "account=music qos=long mem=64G"
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/parse_options.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")"

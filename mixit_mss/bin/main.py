@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "stage 6: tables, figures and pages of one or several experiments",
     "curves": "losses and scores of trainings as a picture",
     "demo": "a page on this machine to drop songs on and hear their stems",
+    "dispatch": "another command as jobs of a SLURM cluster",
 }
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import shutil
 import sys
 from pathlib import Path
 
 from mixit_mss.errors import UserError
+
+PARTS = "songs_"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,6 +42,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--full-bsseval", action="store_true", help="also museval's SDR, ISR, SIR, SAR: slow"
     )
     parser.add_argument("--nj", type=int, default=1, help="songs at a time")
+    parser.add_argument(
+        "--shard",
+        metavar="K/N",
+        help="only the K-th of N shares of the songs, and no table yet: N of these commands can run "
+        "at once, on one machine or on several; then the command without --shard writes the table",
+    )
     return parser
 
 
@@ -49,11 +60,15 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--label needs --out, beside which the row's facts are written")
     if args.nj < 1:
         raise UserError(f"--nj {args.nj} must be at least 1")
+    if args.shard and not (args.manifest and args.out):
+        raise UserError("--shard needs --manifest, whose songs it shares out, and --out")
     from mixit_mss.data.manifest import manifest_paths, read_manifest
+    from mixit_mss.data.shards import parse_shard
     from mixit_mss.evaluation import scoring
     from mixit_mss.files import fingerprint, is_done, mark_done
 
-    options = {key: value for key, value in vars(args).items() if key != "nj"}
+    shard = parse_shard(args.shard) if args.shard else None
+    options = {key: value for key, value in vars(args).items() if key not in ("nj", "shard")}
     tables = manifest_paths(args.manifest) if args.manifest else [args.references]
     stamp = fingerprint(options, [*tables, *([args.estimates] if args.estimates else [])])
     stamps = Path(args.out).with_name(f".{Path(args.out).stem}") if args.out else None
@@ -67,14 +82,28 @@ def main(argv: list[str] | None = None) -> None:
         )
     else:
         tasks = [scoring.folder_task(args.references, args.estimates, args.full_bsseval)]
-    scores = scoring.score_songs(tasks, args.nj)
+    parts = _parts_folder(stamps, stamp) if stamps else None
+    if shard:
+        tasks = shard.of(tasks)
+        if tasks:
+            scoring.score_songs(tasks, args.nj, parts)
+        print(f"{args.out}: shard {shard}, songs scored: {len(tasks)}")
+        return
+    scores = scoring.score_songs(tasks, args.nj, parts)
     print(scoring.summary_text(scores))
     if args.out:
         scoring.write_scores(args.out, scores)
         if args.label:
             _write_facts(args, argv)
         mark_done(stamps, stamp)
+        for old in stamps.glob(f"{PARTS}*"):
+            shutil.rmtree(old, ignore_errors=True)
         print(f"{args.out}: songs scored: {len(tasks)}")
+
+
+def _parts_folder(stamps: Path, stamp: dict) -> Path:
+    """Where songs scored so far are kept: another place for every other stamp."""
+    return stamps / (PARTS + hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16])
 
 
 def _write_facts(args: argparse.Namespace, argv: list[str] | None) -> None:

@@ -134,6 +134,12 @@ def build_parser() -> argparse.ArgumentParser:
         "of the name; at least two of four or more songs, none with 0 (default: 0.05)",
     )
     add("--nj", type=int, default=1, metavar="N", help="songs worked on at a time (default: 1)")
+    add(
+        "--shard",
+        metavar="K/N",
+        help="only the K-th of N shares of the songs, and no tables: N of these commands can run at "
+        "once, on one machine or on several; then the command without --shard writes the tables",
+    )
     return parser
 
 
@@ -144,10 +150,12 @@ def main(argv: list[str] | None = None) -> None:
     options.stems = [stem.strip() for stem in options.stems.split(",")]
     _check(options)
     from mixit_mss.data.corpus import build_corpus
+    from mixit_mss.data.shards import parse_shard
 
+    shard = parse_shard(options.shard) if options.shard else None
     settings = _settings(options)
     fraction = options.valid_fraction if options.kind == "unlabelled" else 0.0
-    print(build_corpus(_records(options), settings, options.out, options.nj, fraction))
+    print(build_corpus(_records(options), settings, options.out, options.nj, fraction, shard))
 
 
 def _records(options: argparse.Namespace) -> list:

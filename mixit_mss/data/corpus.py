@@ -3,6 +3,9 @@
 ``FOLDER/.journal.jsonl`` gets a line as each song is done.  A line carries a key of the settings and
 of the song's files, so a song is done again only if its files or the settings changed.  The tables
 are made from the lines in the order of the songs, whatever the order in which they were finished.
+
+Several machines can share the songs: each does its shard and keeps a journal of its own, and a run
+without a shard finds all of them and writes the tables.
 """
 
 from __future__ import annotations
@@ -38,10 +41,12 @@ from mixit_mss.data.preparation import (
     UnlabelledSettings,
     prepare_song,
 )
+from mixit_mss.data.shards import Shard
 from mixit_mss.errors import UserError
 from mixit_mss.files import STAMP, fingerprint, is_done, mark_done, write_text
 
 JOURNAL = ".journal.jsonl"
+SHARD_JOURNAL = ".journal.{}-of-{}.jsonl"
 # Raise it when a change of the code makes stored results differ.
 VERSION = 2
 REJECTED_COLUMNS = ("path", "start_seconds", "reason", "detail")
@@ -53,6 +58,7 @@ def build_corpus(
     folder: str | Path,
     num_processes: int = 1,
     valid_fraction: float = 0.0,
+    shard: Shard | None = None,
 ) -> str:
     """Prepare every song of ``records`` in ``folder`` and write its tables.
 
@@ -63,6 +69,7 @@ def build_corpus(
         num_processes: how many songs are worked on at a time.
         valid_fraction: share of the songs without a split that become split "valid", the others
             "train"; see :func:`draw_validation`.
+        shard: do only this share of the songs, and leave the tables to a call without a shard.
 
     Returns:
         A summary to print.
@@ -83,7 +90,15 @@ def build_corpus(
         return f"{folder}: nothing to do, all {len(songs)} songs are as they were\n" + summarise(
             folder, *finished, len(songs)
         )
-    outcomes = _prepare_all(songs, keys, settings, folder, num_processes)
+    if shard:
+        songs, keys = shard.of(songs), shard.of(keys)
+        journal = folder / SHARD_JOURNAL.format(*shard)
+        _prepare_all(songs, keys, settings, folder, num_processes, journal)
+        return f"{folder}: shard {shard}, {len(songs)} songs done"
+    journal = folder / JOURNAL
+    outcomes = _prepare_all(songs, keys, settings, folder, num_processes, journal)
+    for merged in folder.glob(SHARD_JOURNAL.format("*", "*")):
+        merged.unlink()
     manifest, rejected = assemble(songs, outcomes, settings, folder, valid_fraction)
     # The stamp goes first: between two tables nothing may look finished.
     (folder / STAMP).unlink(missing_ok=True)
@@ -193,12 +208,17 @@ def _reasons(rejected: pd.DataFrame) -> str:
 
 
 def _prepare_all(
-    songs: list[Song], keys: list[str], settings: Settings, folder: Path, num_processes: int
+    songs: list[Song],
+    keys: list[str],
+    settings: Settings,
+    folder: Path,
+    num_processes: int,
+    journal: Path,
 ) -> list[Outcome]:
-    """Outcomes in the order of ``songs``, from the journal where it has them."""
+    """Outcomes in the order of ``songs``, from the journals where they have them."""
     from rich.progress import track
 
-    known = _read_journal(folder / JOURNAL)
+    known = _read_journals(folder)
     outcomes = {key: known[key] for key in keys if key in known and _stored(known[key], folder)}
     jobs = [
         (song, folder, settings)
@@ -207,10 +227,10 @@ def _prepare_all(
     ]
     key_of = {id(song): key for song, key in zip(songs, keys, strict=True)}
     # Written anew, because a killed run can leave half a line at the end.
-    write_text(folder / JOURNAL, "".join(_line(key, outcome) for key, outcome in outcomes.items()))
+    write_text(journal, "".join(_line(key, outcome) for key, outcome in outcomes.items()))
     done = run_parallel(prepare_song, jobs, num_processes)
     quiet = not sys.stdout.isatty()
-    with open(folder / JOURNAL, "a", encoding="utf-8") as journal:
+    with open(journal, "a", encoding="utf-8") as lines:
         for (song, *_), outcome in track(done, str(folder), total=len(jobs), disable=quiet):
             if outcome is None:
                 outcome = Outcome(
@@ -218,8 +238,8 @@ def _prepare_all(
                 )
             key = key_of[id(song)]
             outcomes[key] = outcome
-            journal.write(_line(key, outcome))
-            journal.flush()
+            lines.write(_line(key, outcome))
+            lines.flush()
     return [outcomes[key] for key in keys]
 
 
@@ -242,9 +262,9 @@ def _line(key: str, outcome: Outcome) -> str:
     return json.dumps({"key": key, **asdict(outcome)}) + "\n"
 
 
-def _read_journal(path: Path) -> dict[str, Outcome]:
+def _read_journals(folder: Path) -> dict[str, Outcome]:
     known = {}
-    if path.is_file():
+    for path in (folder / JOURNAL, *folder.glob(SHARD_JOURNAL.format("*", "*"))):
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 content = json.loads(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -60,11 +61,17 @@ def run_parallel(
 
 def _pool(num_processes: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(num_processes, mp_context=context, initializer=_end_with_parent)
+    return ProcessPoolExecutor(num_processes, mp_context=context, initializer=_follow_parent)
 
 
-def _end_with_parent() -> None:
-    """Let no worker outlive a command that was killed."""
+def _follow_parent() -> None:
+    """Let no worker outlive a command that was killed, nor end before it.
+
+    SLURM warns every process of a job of its end; a worker that died of it would look like a fault.
+    """
+    for name in ("SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):  # Windows has none
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
     def wait_for_parent() -> None:
         multiprocessing.parent_process().join()

@@ -6,6 +6,8 @@ NaN, and it takes no part in those of the others.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,18 +117,27 @@ def score_song(task: Task) -> pd.DataFrame:
     return pd.DataFrame({"song": task.song, "stem": list(task.references), **columns})
 
 
-def score_songs(tasks: list[Task], nj: int = 1) -> pd.DataFrame:
+def score_songs(tasks: list[Task], nj: int = 1, parts: Path | None = None) -> pd.DataFrame:
     """Scores of all songs, in order of their names; ``nj`` songs at a time, in processes.
+
+    Args:
+        tasks: one per song, and at least one.
+        nj: songs at a time.
+        parts: a folder that belongs to these tasks alone: each song's scores are kept there as
+            soon as they are known, and those that are there are not computed again.
 
     Raises:
         UserError: naming every song that could not be scored, after the others were.
     """
-    scored, failed = {}, []
+    scored = {} if parts is None else _read_parts(tasks, parts)
+    todo, failed = [task for task in tasks if task.song not in scored], []
     console = Console(stderr=True)
-    bar = {"total": len(tasks), "console": console, "disable": not console.is_terminal}
-    for task, result in track(run_parallel(_score_or_reason, tasks, nj), "scoring", **bar):
+    bar = {"total": len(todo), "console": console, "disable": not console.is_terminal}
+    for task, result in track(run_parallel(_score_or_reason, todo, nj), "scoring", **bar):
         if isinstance(result, pd.DataFrame):
             scored[task.song] = result
+            if parts is not None:
+                write_scores(_part(parts, task), result)
         else:
             failed.append(result or f"{task.song}: its process died (memory?)")
     if failed:
@@ -148,7 +159,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
             path,
             dtype={"song": str, "stem": str},
             keep_default_na=False,
-            na_values=dict.fromkeys(COLUMNS[2:], ""),
+            na_values=[""],
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); run mixit-mss score for it") from error
@@ -187,6 +198,18 @@ def _score_or_reason(task: Task) -> pd.DataFrame | str:
         return score_song(task)
     except UserError as error:
         return str(error)
+
+
+def _part(parts: Path, task: Task) -> Path:
+    return parts / f"{hashlib.sha256(task.song.encode()).hexdigest()[:32]}.csv"
+
+
+def _read_parts(tasks: list[Task], parts: Path) -> dict[str, pd.DataFrame]:
+    known = {}
+    for task in tasks:
+        with contextlib.suppress(UserError):
+            known[task.song] = read_scores(_part(parts, task))
+    return known
 
 
 def _find(folder: Path, references: dict[str, Path]) -> dict[str, Path]:

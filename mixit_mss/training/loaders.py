@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from mixit_mss.data.datasets import EpochSampler
 from mixit_mss.errors import UserError
 from mixit_mss.training.config import Run
+from mixit_mss.training.preemption import leave_to_parent
 from mixit_mss.training.validation import Placed
 
 
@@ -60,5 +61,6 @@ class Loaders:
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=leave_to_parent,
             pin_memory=torch.cuda.is_available(),
         )

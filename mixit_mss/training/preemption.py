@@ -7,7 +7,7 @@ import threading
 
 from mixit_mss.errors import Preempted
 
-__all__ = ["Preempted", "StopSignals"]
+__all__ = ["Preempted", "StopSignals", "leave_to_parent"]
 
 # SIGTERM is what clusters and systems send first; USR1 and USR2 are SLURM's early warnings as
 # Lightning's and submitit's users set them up; SIGINT is Ctrl-C.
@@ -46,3 +46,13 @@ class StopSignals:
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = number
+
+
+def leave_to_parent(worker: int) -> None:
+    """Let a loader's worker live on, for its parent to finish the step.
+
+    Clusters and terminals send these signals to every process of a job.
+    """
+    for name in SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -14,6 +14,7 @@ from tones import edit, make_corpus, run_finetune, run_pretrain
 
 from mixit_mss.errors import Preempted
 from mixit_mss.models.hub import load_model
+from mixit_mss.training.checkpoints import find_checkpoint
 from mixit_mss.training.hardware import Hardware
 from mixit_mss.training.systems import TrainingSystem
 
@@ -112,6 +113,26 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(corpus, monkeypatch, c
     assert f"{last} is broken" in printed
     assert "previous.ckpt, step 6" in printed
     assert_same(weights(whole), weights(again))
+
+
+def test_a_signal_to_all_processes_of_a_run_with_workers(corpus):
+    """As a terminal's Ctrl-C and a cluster's SIGTERM are."""
+    edit(corpus / "pretrain.yaml", epochs=40, num_workers=1)
+    command = [sys.executable, "-u", "-m", "mixit_mss.bin.pretrain"]
+    for name, path in (("config", "pretrain.yaml"), ("model", "model.yaml")):
+        command += [f"--{name}", str(corpus / path)]
+    command += ["--manifest", str(corpus / "unlabelled"), "--out", str(corpus / "stopped")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **pipes)
+    for line in process.stdout:
+        if line.startswith("epoch 2/40"):
+            os.killpg(process.pid, signal.SIGTERM)
+            break
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "stopped by SIGTERM after step" in said
+    assert "Traceback" not in said
+    assert find_checkpoint(next((corpus / "stopped/checkpoints").iterdir())).step >= 8
 
 
 def _work(folder, stage, out):

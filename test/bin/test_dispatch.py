@@ -1,0 +1,232 @@
+"""Stages as jobs: which jobs, what is refused, and arrays through submitit's local executor."""
+
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import submitit
+
+from mixit_mss.bin import dispatch, jobs, score, segment, separate
+from mixit_mss.bin.main import main
+from mixit_mss.data.manifest import make_manifest, write_manifest
+from mixit_mss.errors import UserError
+from mixit_mss.evaluation import scoring
+from mixit_mss.models import BSLocoformer
+from mixit_mss.models.hub import save_model
+
+RATE = 4000
+
+
+def plan(*words):
+    at = words.index("--")
+    own = ["--jobs-folder", "jobs", *words[:at]]
+    return dispatch.plan(dispatch.build_parser().parse_args([*own, "--", *words[at + 1 :]]))
+
+
+def test_a_training_is_one_job_of_many_processes():
+    shape = ("--num-nodes", "2", "--ngpu", "4", "--cpus", "6", "--partition", "a100")
+    commands, options = plan(*shape, "--", "pretrain", "--config", "c.yaml", "--ngpu", "4")
+    assert commands == [["pretrain", "--config", "c.yaml", "--ngpu", "4", "--num-nodes", "2"]]
+    assert options == {
+        **{"nodes": 2, "ntasks_per_node": 4, "gpus_per_node": 4, "cpus_per_task": 6},
+        **{"partition": "a100", "time": "24:00:00", "requeue": True},
+    }
+    _, options = plan(*shape, "--", "finetune", "--device", "cpu")
+    assert (options["ntasks_per_node"], options.get("gpus_per_node")) == (4, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "jobs_made", "gpus"),
+    [
+        (["segment", "--input", "x"], 3, None),
+        (["score", "--manifest", "m", "--out", "s.csv"], 3, None),
+        (["score", "--references", "x"], 1, None),
+        (["separate", "--manifest", "m"], 3, 1),
+        (["separate", "a.wav", "--model", "m"], 1, 1),
+        (["select-channels", "--model", "m"], 1, 1),
+        (["report", "--out", "r"], 1, None),
+    ],
+)
+def test_songs_are_shared_out(command, jobs_made, gpus):
+    shape = ("--num-nodes", "5", "--ngpu", "4", "--num-jobs", "3")
+    commands, options = plan(*shape, "--", *command)
+    assert (options["nodes"], options["ntasks_per_node"]) == (1, 1)
+    assert options.get("gpus_per_node") == gpus
+    shards = [["--shard", f"{k}/3"] for k in (1, 2, 3)] if jobs_made == 3 else [[]]
+    assert commands == [[*command, *shard] for shard in shards]
+    assert plan("--num-jobs", "1", "--", *command)[0] == [command]
+
+
+def test_options_of_the_cluster_are_added_changed_and_taken_away():
+    _, options = plan(
+        *("--slurm-options", "account=music --mem=0 cpus-per-task=12 gpus-per-node= time=5"),
+        *("--", "pretrain"),
+    )
+    assert options == {
+        **{"account": "music", "mem": "0", "cpus_per_task": "12", "time": "5"},
+        **{"nodes": 1, "ntasks_per_node": 1, "requeue": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--slurm-options", "account", "--", "segment"], "must be written KEY=VALUE"),
+        (["--slurm-options", "nodes=3", "--", "segment"], "nodes cannot be set; it follows"),
+        (["--", "sing"], "no command 'sing' after --"),
+        (["--", "dispatch"], "no command 'dispatch' after --"),
+        (["--num-jobs", "0", "--", "segment"], "--num-jobs must be at least 1"),
+    ],
+)
+def test_what_cannot_be(tmp_path, words, sentence):
+    with pytest.raises(UserError, match=sentence):
+        dispatch.main(["--jobs-folder", str(tmp_path), *words])
+
+
+def test_without_slurm_or_submitit(tmp_path, monkeypatch):
+    words = ["--jobs-folder", str(tmp_path), "--", "segment"]
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    with pytest.raises(UserError, match="needs SLURM's sbatch, which is not here"):
+        dispatch.main(words)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UserError, match="needs submitit: pip install submitit"):
+        dispatch.main(words)
+
+
+def test_a_folder_that_the_nodes_do_not_share(tmp_path, monkeypatch, capsys):
+    """A job that ended and left no trace where we look."""
+    monkeypatch.setattr(jobs, "GRACE_SECONDS", 0)
+    monkeypatch.setattr(jobs, "queue_states", lambda: {"7": "FAILED"})
+    assert jobs.wait(jobs.Submission(tmp_path, ("7",)), "segment") == {"7": 1}
+    assert "all nodes share" in capsys.readouterr().err
+    (tmp_path / "7_0_log.out").write_text("something")
+    assert jobs.wait(jobs.Submission(tmp_path, ("7",)), "segment") == {"7": 1}
+    assert "ended by the cluster (FAILED)" in capsys.readouterr().err
+
+
+def test_a_silent_cluster_is_waited_for(tmp_path, monkeypatch):
+    """Neither no answer nor a job back in the queue is an end."""
+    clock = [0.0]
+    states = [None, "RUNNING", "PREEMPTED", "PENDING", None, "COMPLETED", None, "RUNNING"]
+    answers = [state and {"7": state} for state in states]
+
+    def pause(seconds):
+        clock[0] += 100
+        if not answers:
+            for task, status in enumerate((0, 3)):
+                (tmp_path / f"7_{task}.status").write_text(f"{status}\n")
+
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(jobs.time, "sleep", pause)
+    monkeypatch.setattr(jobs, "queue_states", lambda: answers.pop(0) if answers else None)
+    assert jobs.wait(jobs.Submission(tmp_path, ("7",), tasks=2), "x") == {"7": 3}
+    assert answers == []
+
+
+@pytest.fixture
+def local_jobs(monkeypatch, tmp_path):
+    """Jobs are processes of this machine."""
+
+    def executor(folder):
+        return submitit.AutoExecutor(folder, cluster="local")
+
+    monkeypatch.setattr(dispatch, "_executor", executor)
+    monkeypatch.setattr(jobs, "queue_states", lambda: None)
+    return ["dispatch", "--jobs-folder", str(tmp_path / "jobs"), "--num-jobs", "2", "--"]
+
+
+def noise(seed, seconds=12):
+    return 0.1 * np.random.default_rng(seed).standard_normal((seconds * RATE, 2))
+
+
+def test_an_array_of_segmentation(local_jobs, tmp_path, capfd):
+    (tmp_path / "songs").mkdir()
+    for number in range(5):
+        soundfile.write(tmp_path / f"songs/{number}.wav", noise(number), RATE)
+    command = ["--kind", "unlabelled", "--input", str(tmp_path / "songs")]
+    command += ["--sample-rate", str(RATE)]
+    segment.main([*command, "--out", str(tmp_path / "whole")])
+    assert main([*local_jobs, "segment", *command, "--out", str(tmp_path / "out")]) == 0
+    logs = "".join(path.read_text() for path in (tmp_path / "jobs").glob("*/*_log.out"))
+    assert "shard 1/2, 3 songs done" in logs
+    assert "shard 2/2, 2 songs done" in logs
+    assert "5 of 5 songs kept" in capfd.readouterr().out
+    for name in ("tracks.csv", "segments.csv", "rejected.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_job_that_fails_is_shown_and_nothing_is_merged(local_jobs, tmp_path, capfd):
+    command = ["segment", "--kind", "unlabelled", "--input", str(tmp_path / "nowhere")]
+    with pytest.raises(SystemExit, match="1"):
+        main([*local_jobs, *command, "--out", str(tmp_path / "out")])
+    said = capfd.readouterr().err
+    assert "failed with status 1" in said
+    assert "mixit-mss segment: " in said and "nowhere" in said
+    assert "2 of 2 jobs failed" in said
+    assert "Traceback" not in said
+
+
+def test_an_array_of_scores(local_jobs, tmp_path, monkeypatch, capfd):
+    rows = []
+    for number in range(3):
+        reference = tmp_path / f"song{number}/vocals.wav"
+        estimate = tmp_path / f"estimates/song{number}/vocals.wav"
+        for path in (reference, estimate):
+            path.parent.mkdir(parents=True)
+        wave = noise(number) * (number < 2)  # the last one is silent
+        soundfile.write(reference, wave, RATE, subtype="FLOAT")
+        soundfile.write(estimate, (0.5 + number / 7) * wave, RATE, subtype="FLOAT")
+        row = {"song": f"song{number}", "stem": "vocals", "split": "test", "path": str(reference)}
+        shape = {"license": "", "frames": 12 * RATE, "sample_rate": RATE, "channels": 2}
+        rows.append(row | shape)
+    write_manifest(tmp_path / "m", make_manifest(rows, [(np.zeros(0, np.int64), 1)] * 3, "m"))
+    options = ["--manifest", str(tmp_path / "m"), "--estimates", str(tmp_path / "estimates")]
+    score.main([*options, "--out", str(tmp_path / "whole.csv")])
+    whole = capfd.readouterr().out
+    # whatever is scored in this process is wrong: the merge finds all of it done
+    monkeypatch.setattr(scoring, "score_song", None)
+    out = tmp_path / "exp/scores.csv"
+    assert main([*local_jobs, "score", *options, "--out", str(out)]) == 0
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert whole.splitlines()[:-1][-4:] == capfd.readouterr().out.splitlines()[:-1][-4:]
+    assert os.listdir(tmp_path / "exp/.scores") == [".done.json"]
+
+
+def test_an_array_of_separation(local_jobs, tmp_path, capfd):
+    sizes = {"num_blocks": 1, "dim": 8, "ffn_dim": 8, "num_heads": 2, "num_groups": 2}
+    stft = {"n_fft": 256, "hop": 64, "bands": 6, "sample_rate": RATE}
+    save_model(BSLocoformer(2, stems=["vocals", "rest"], **sizes, **stft), tmp_path / "model")
+    rows = []
+    for number in range(3):
+        path = tmp_path / f"song{number}.wav"
+        soundfile.write(path, noise(number, 1), RATE)
+        row = {"song": f"song{number}", "stem": "mixture", "split": "test", "path": str(path)}
+        shape = {"license": "", "frames": RATE, "sample_rate": RATE, "channels": 2}
+        rows.append(row | shape)
+    write_manifest(tmp_path / "m", make_manifest(rows, [(np.zeros(0, np.int64), 1)] * 3, "m"))
+    options = ["--manifest", str(tmp_path / "m"), "--model", str(tmp_path / "model")]
+    # halves of a song of another share may be at work elsewhere, those of its own were killed
+    foreign, own = (tmp_path / f"whole/.song{number}.9999999.partial" for number in (1, 0))
+    for folder in (foreign, own):
+        folder.mkdir(parents=True)
+    separate.main([*options, "--out", str(tmp_path / "whole"), "--shard", "1/2"])
+    assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == [
+        *(foreign.name, "song0", "song2")
+    ]
+    separate.main([*options, "--out", str(tmp_path / "whole")])
+    assert "1 separated, 2 unchanged" in capfd.readouterr().out
+    assert main([*local_jobs, "separate", *options, "--out", str(tmp_path / "out")]) == 0
+    assert "3 unchanged" in capfd.readouterr().out
+    for path in (tmp_path / "whole").rglob("*.wav"):
+        there = tmp_path / "out" / path.relative_to(tmp_path / "whole")
+        # the header of a float WAV has the time at which it was written
+        assert np.array_equal(soundfile.read(path)[0], soundfile.read(there)[0])
+    assert len(list((tmp_path / "out").rglob("*.wav"))) == 6
+
+
+def test_a_share_of_scores_needs_a_table(tmp_path):
+    with pytest.raises(UserError, match="--shard needs --manifest"):
+        score.main(["--references", "x", "--estimates", "y", "--out", "z.csv", "--shard", "1/2"])

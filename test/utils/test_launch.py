@@ -1,0 +1,59 @@
+"""Where the stages run their heavy commands: here, or as jobs of a cluster."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).parents[2] / "egs/own_music/run.sh"
+HEAVY = ("segment", "pretrain", "select-channels", "finetune", "separate", "score")
+
+
+def run(tmp_path, *options):
+    """Call the recipe; give its end and the ``mixit-mss`` commands, none of which is carried out."""
+    log = tmp_path / "commands.txt"
+    selected = tmp_path / "exp/pretrain_small_seed1/selected_4/config.json"
+    selected.parent.mkdir(parents=True, exist_ok=True)
+    selected.touch()
+    stub = "() { printf '%s|' \"$@\" >>" + f"'{log}'; echo >>'{log}'; }}"
+    done = subprocess.run(
+        [
+            RUN,
+            *(f"--{name}-dir={tmp_path}" for name in ("work", "unlabelled", "labelled")),
+            *options,
+        ],
+        env={**os.environ, "BASH_FUNC_mixit-mss%%": stub},
+        capture_output=True,
+        text=True,
+    )
+    lines = log.read_text().splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return done, [line.split("|")[:-1] for line in lines]
+
+
+def test_a_cluster_gets_what_would_run_here(tmp_path):
+    done, here = run(tmp_path)
+    assert done.returncode == 0
+    assert {command[0] for command in here} == {*HEAVY, "make-manifests", "report"}
+    options = ["--executor", "slurm", "--partition", "big", "--time", "3-0", "--num-jobs", "5"]
+    options += ["--num-nodes", "2", "--ngpu", "4", "--nj", "3", "--slurm-options", "mem=8G qos=x"]
+    _, there = run(tmp_path, *options)
+    _, here = run(tmp_path, "--ngpu", "4", "--nj", "3")
+    own = ["dispatch", "--jobs-folder", f"{tmp_path}/exp/jobs", "--partition", "big"]
+    own += ["--time", "3-0", "--num-jobs", "5", "--num-nodes", "2", "--ngpu", "4", "--cpus", "3"]
+    own += ["--slurm-options", "mem=8G qos=x", "--"]
+    assert there == [[*(own if command[0] in HEAVY else []), *command] for command in here]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--num-nodes", "2"], "--num-nodes 2 needs --executor slurm"),
+        (["--executor", "lsf"], "--executor must be out of local|slurm, not 'lsf'"),
+    ],
+)
+def test_what_cannot_be(tmp_path, options, sentence):
+    done, commands = run(tmp_path, *options)
+    assert (done.returncode, commands) == (1, [])
+    assert done.stderr.count("\n") == 1 and sentence in done.stderr
