@@ -6,42 +6,107 @@ import argparse
 import contextlib
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from mixit_mss.errors import UserError
+
+FORMATS = ("wav", "wav24", "wav16", "flac", "flac16", "mp3")
+EXAMPLES = """examples:
+  mixit-mss separate song.mp3 --model FOLDER --out separated
+  mixit-mss separate 'album/*.flac' --model FOLDER --out separated --two-stems vocals --format mp3
+  mixit-mss separate my_songs --model pretrained --out separated --all-channels
+  curl -s URL | mixit-mss separate - --model FOLDER --stems drums --out - > drums.wav
+"""
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults shown, and the examples as they are."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss separate``."""
     parser = argparse.ArgumentParser(
         prog="mixit-mss separate",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="Separate songs into stems, written to OUT/<song>/<stem>.wav at each song's own "
-        "sample rate, channel count and exact length. Any audio that ffmpeg reads will do. Long "
-        "songs are separated in overlapping chunks and streamed, so memory does not grow with their "
-        "length. Songs that are already done with the same model and options are left alone; a song "
-        "that cannot be read is reported and the rest go on (exit status 1).",
+        formatter_class=_Help,
+        description="""\
+Separate songs into stems, written to OUT/<song>/<stem>.wav at each song's own
+sample rate, channel count and exact length, with its tags. Any audio that
+ffmpeg reads will do. Long songs are separated in overlapping chunks and
+streamed, so memory does not grow with their length. Songs that are already
+done with the same model and options are left alone; a song that cannot be read
+is reported and the rest go on (exit status 1). Estimates are never rescaled:
+samples beyond full scale are kept in float WAV, and reported where they clip.""",
+        epilog=EXAMPLES,
     )
-    parser.add_argument("songs", nargs="*", metavar="SONG", help="audio file, or folder of them")
+    parser.add_argument(
+        "songs",
+        nargs="*",
+        metavar="SONG",
+        help="audio file, folder of them, pattern such as 'album/*.mp3', or - for standard input",
+    )
     parser.add_argument(
         "--manifest", help="take mixtures from this table, such as manifests/labelled"
     )
     parser.add_argument("--split", default="test", help="which songs of --manifest")
-    parser.add_argument("--model", required=True, metavar="FOLDER", help="model folder")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the stems go")
+    parser.add_argument(
+        "--shard",
+        metavar="K/N",
+        help="only the K-th of N shares of its songs: N of these commands can run at once, on one "
+        "machine or on several",
+    )
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="FOLDER",
+        help="model folder, hf:USER/NAME on the Hugging Face hub, or official:NAME for weights that "
+        "the paper's authors published (`mixit-mss import-official list` lists them)",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="where the stems go; - sends one stem of one song to standard output when it is done",
+    )
     parser.add_argument("--stems", metavar="A,B", help="only these stems, such as vocals,drums")
+    parser.add_argument(
+        "--two-stems",
+        metavar="STEM",
+        help="this stem, such as vocals, and no_vocals: the mixture minus it",
+    )
     parser.add_argument(
         "--all-channels",
         action="store_true",
         help="write every output of the network, named or not, as channel_00, channel_01, ...",
     )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="wav",
+        help="wav: 32-bit float, never clips; wav24, wav16; flac: 24-bit; flac16; mp3: 320 kbit/s",
+    )
     parser.add_argument("--chunk-seconds", type=float, default=12.0, help="length of a chunk")
     parser.add_argument("--hop-seconds", type=float, default=6.0, help="step between chunks")
+    parser.add_argument(
+        "--window",
+        choices=("flat", "fade"),
+        default="flat",
+        help="flat: the mean of overlapping chunks, as in the paper; fade: they fade over",
+    )
+    parser.add_argument(
+        "--shifts",
+        type=int,
+        default=1,
+        help="average over so many small delays of the song; takes so many times as long",
+    )
     parser.add_argument("--batch-size", type=int, default=1, help="chunks separated at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument(
-        "--format", choices=("wav", "flac"), default="wav", help="wav: 32-bit float; flac: 24-bit"
+        "--half",
+        action="store_true",
+        help="16-bit mixed precision: faster on GPUs, with errors about 50 dB below the estimates",
     )
     return parser
 
@@ -51,43 +116,75 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     if bool(args.songs) == bool(args.manifest):
         raise UserError("give either songs (files or folders) or --manifest, and not both")
-    from mixit_mss.data.manifest import read_manifest
-    from mixit_mss.evaluation.separation import Options, separate_files
-    from mixit_mss.evaluation.songs import find_songs, manifest_songs
+    if args.shard and not args.manifest:
+        raise UserError("--shard needs --manifest, whose songs it shares out")
+    from mixit_mss.evaluation import pipes
+    from mixit_mss.evaluation.separation import separate_files
+    from mixit_mss.evaluation.song_stream import Options
 
     options = Options(
         stems=tuple(args.stems.split(",")) if args.stems else None,
+        two_stems=args.two_stems,
         all_channels=args.all_channels,
         chunk_seconds=args.chunk_seconds,
         hop_seconds=args.hop_seconds,
         batch_size=args.batch_size,
+        shifts=args.shifts,
+        window=args.window,
+        half=args.half,
         audio_format=args.format,
     )
-    if args.manifest:
-        songs = manifest_songs(read_manifest(args.manifest), args.split)
-    else:
-        songs = find_songs(args.songs)
-    with _terminated_like_interrupted():
-        outcomes = separate_files(songs, args.model, args.out, options, args.device)
-    counts = Counter(outcome.status for outcome in outcomes)
-    failed = [outcome.song for outcome in outcomes if outcome.status == "failed"]
-    print(f"{args.out}: " + ", ".join(f"{counts[status]} {status}" for status in sorted(counts)))
+    to_standard_output = args.out == pipes.STANDARD
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_terminated_like_interrupted())
+        songs = _songs(args, stack.enter_context(pipes.stored_input(args.songs)))
+        out = Path(args.out)
+        if to_standard_output:
+            pipes.check_output(options, songs)
+            out = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        outcomes = separate_files(songs, args.model, out, options, args.device)
+        failed = [outcome.song for outcome in outcomes if outcome.status == "failed"]
+        if to_standard_output and not failed:
+            pipes.put_out(out)
+    if not to_standard_output:
+        counts = Counter(outcome.status for outcome in outcomes)
+        counted = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+        print(f"{args.out}: {counted}")
     if failed:
         raise UserError(f"{len(failed)} of {len(outcomes)} songs failed: {', '.join(failed)}")
 
 
+def _songs(args: argparse.Namespace, paths: list[str]) -> list:
+    """The songs of the manifest's split, or those that the arguments name."""
+    from mixit_mss.evaluation.songs import find_songs, manifest_songs
+
+    if not args.manifest:
+        return find_songs(paths)
+    from mixit_mss.data.manifest import read_manifest
+    from mixit_mss.data.shards import parse_shard
+
+    songs = manifest_songs(read_manifest(args.manifest), args.split)
+    return parse_shard(args.shard).of(songs) if args.shard else songs
+
+
 @contextlib.contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that the song at work leaves no half files."""
+    """Let SIGTERM and SIGHUP unwind as Ctrl-C does, so that the song at work leaves no half files."""
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # nohup ignores SIGHUP, and wants the work to go on
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import re
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -34,8 +34,11 @@ BLOCK_FRAMES = 1 << 16
 INT16_SCALE = 1 << 15
 # What libsndfile says of a FLAC file that was written to a pipe, whose header has no length.
 UNKNOWN_FRAMES = 1 << 62
-# A two-frame error in an MP3's own count is common (encoders that count their header frame).
-MP3_SLACK = 2 * 1152
+# Sound files can have fewer samples than they state.  A two-frame error in an MP3's own count is
+# common (encoders that count their header frame); an Ogg stream can carry its mark of the end some
+# pages early, where libvorbis stops.
+SLACK = {"MP3": 2 * 1152, "OGG": 1 << 15}
+OGG_SUFFIXES = (".ogg", ".oga", ".opus")
 # libmpg123 marks every fault of a frame, such as "dequantization failed" or "part2_3_length too
 # large for available bit count", as an error, and what it can mend as a note; ffmpeg does not.
 MP3_DAMAGE = re.compile(
@@ -49,27 +52,32 @@ class AudioError(UserError):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header says: ``frames`` are samples per channel, ``sample_rate`` is in Hz."""
+    """What the header says: ``frames`` are samples per channel, ``sample_rate`` is in Hz.
+
+    ``frames`` is None where the header does not state it exactly, and nobody counted.
+    """
 
     path: str
-    frames: int
+    frames: int | None
     sample_rate: int
     channels: int
 
 
-def probe(path: str | Path) -> AudioInfo:
+def probe(path: str | Path, count: bool = True) -> AudioInfo:
     """Length, rate and channels of a file, from its header alone where libsndfile reads it.
 
-    Other files are decoded once and counted, because their headers round the length.
+    Args:
+        path: the file.
+        count: decode other files once and count, because their headers round the length.
 
     Raises:
         AudioError: the file is missing, empty or not audio.
     """
     with _open(path) as file:
-        if _is_ffmpeg(file):
-            frames = sum(len(block) for block in file.blocks(BLOCK_FRAMES))
-        else:
+        if not _is_ffmpeg(file):
             frames = file.frames
+        else:
+            frames = sum(map(len, file.blocks(BLOCK_FRAMES))) if count else None
         return AudioInfo(str(path), frames, file.samplerate, file.channels)
 
 
@@ -109,6 +117,8 @@ class AudioStream:
     Attributes:
         sample_rate: Hz.
         channels: number of channels.
+        frames: samples per channel that the header promises; None where ffmpeg decodes, whose
+            headers round.
         warnings: at the end, the lines in which the decoder reported damage.  A song with broken
             frames often decodes without an exception, and only these lines tell.
     """
@@ -119,6 +129,7 @@ class AudioStream:
         with tempfile.TemporaryFile() as unheard, _stderr_into(unheard):
             self._file = _open(path)
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
+        self.frames = None if _is_ffmpeg(self._file) else self._file.frames
 
     def __iter__(self) -> Iterator[np.ndarray]:
         with self._file:
@@ -142,13 +153,16 @@ class AudioStream:
             capture.seek(0)
             lines = capture.read().decode("utf-8", "replace").splitlines()
         self.warnings += filter(MP3_DAMAGE.search, lines)
-        if count < file.frames - (MP3_SLACK if is_mp3 else 0):
+        if count < file.frames - SLACK.get(file.format, 0):
             raise AudioError(
                 f"'{self._path}' is cut short: it ends after {count} of {file.frames} samples"
             )
 
     def _by_ffmpeg(self) -> Iterator[np.ndarray]:
-        yield from self._file.blocks(self._block_frames)
+        try:
+            yield from self._file.blocks(self._block_frames)
+        except OSError as error:
+            raise _unreadable(self._path, str(error)) from error
         lines = self._file.messages()
         if str(self._path).lower().endswith(".mp3"):
             # ffmpeg calls harmless tags at the end of an MP3 an error too
@@ -180,6 +194,12 @@ def decode_warnings(path: str | Path) -> list[str]:
     return blocks.warnings
 
 
+def header_slack(path: str | Path) -> int:
+    """By how many samples a sound file may be shorter or longer than its header says."""
+    name = os.fspath(path).lower()
+    return SLACK["MP3"] if name.endswith(".mp3") else SLACK["OGG"] * name.endswith(OGG_SUFFIXES)
+
+
 def to_channels(waveform: np.ndarray, num_channels: int) -> np.ndarray:
     """Give (channel, sample) another number of channels: mono is copied, any to mono is the mean.
 
@@ -198,11 +218,24 @@ def to_channels(waveform: np.ndarray, num_channels: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def open_writer(
-    path: str | Path, sample_rate: int, channels: int, subtype: str = "PCM_16"
-) -> Iterator[soundfile.SoundFile]:
-    """A ``soundfile.SoundFile`` to write (sample, channel) blocks to; ``path`` appears at the end.
+    path: str | Path,
+    sample_rate: int,
+    channels: int,
+    subtype: str = "PCM_16",
+    form: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Writer]:
+    """A file whose ``write`` takes (channel, sample) blocks; ``path`` appears at the end.
 
-    The format follows the suffix; samples beyond full scale are clipped.
+    Samples beyond full scale are clipped, except in a ``FLOAT`` file.
+
+    Args:
+        path: the file.
+        sample_rate: Hz.
+        channels: number of channels.
+        subtype: libsndfile's name of the sample format.
+        form: libsndfile's name of the file format; that of the suffix if None.
+        tags: ``title``, ``artist`` and others that libsndfile knows.
 
     Raises:
         UserError: the file cannot be written (no space, no permission, a suffix without a format).
@@ -210,11 +243,15 @@ def open_writer(
     try:
         with atomic_path(path) as partial:
             try:
-                file = soundfile.SoundFile(partial, "w", sample_rate, channels, subtype)
+                file = soundfile.SoundFile(
+                    partial, "w", sample_rate, channels, subtype, format=form
+                )
             except (soundfile.LibsndfileError, ValueError, TypeError) as error:
                 raise UserError(f"'{path}' cannot be written ({error})") from error
             with file:
-                yield _Writer(file, path)
+                for name, value in (tags or {}).items():
+                    setattr(file, name, value)
+                yield Writer(file, path)
     except (OSError, soundfile.LibsndfileError) as error:
         raise UserError(f"'{path}' cannot be written ({error}); is the disk full?") from error
 
@@ -227,14 +264,21 @@ def write(
         file.write(waveform)
 
 
-class _Writer:
+class Writer:
     """Takes (channel, sample) blocks, and tells failures to write from any other error."""
 
     def __init__(self, file: soundfile.SoundFile, path: str | Path):
         self._file, self._path = file, path
 
     def write(self, waveform: np.ndarray) -> None:
-        samples = _int16(waveform) if self._file.subtype == "PCM_16" else waveform.T
+        """Add a block."""
+        subtype = self._file.subtype
+        if subtype == "PCM_16":
+            samples = to_integers(waveform, 16)
+        elif subtype == "PCM_24":
+            samples = to_integers(waveform, 24) << 8  # libsndfile takes the upper bits of 32
+        else:
+            samples = waveform.T
         try:
             self._file.write(np.ascontiguousarray(samples))
         except (soundfile.LibsndfileError, AssertionError) as error:
@@ -242,16 +286,17 @@ class _Writer:
             raise UserError(f"'{self._path}' cannot be written; is the disk full?") from error
 
 
-def _int16(waveform: np.ndarray) -> np.ndarray:
-    """(sample, channel) int16 of (channel, sample) float32, rounded and clipped.
+def to_integers(waveform: np.ndarray, bits: int) -> np.ndarray:
+    """(sample, channel) integers of (channel, sample) float32, rounded and clipped.
 
-    The factor is that of reading; libsndfile would write with 32767, so that a copy of a 16-bit
-    file would differ from it.
+    16 bits come as int16, 24 as int32.  The factor is that of reading, a power of two; libsndfile
+    would write with one less, so that a copy of a file would differ from it.
     """
-    samples = np.empty(waveform.shape[::-1], np.int16)
+    scale = 1 << (bits - 1)
+    samples = np.empty(waveform.shape[::-1], np.int16 if bits == 16 else np.int32)
     for channel, target in zip(waveform, samples.T, strict=True):
-        scaled = np.rint(channel * np.float32(INT16_SCALE))
-        target[:] = np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1, out=scaled)
+        scaled = np.rint(channel * np.float32(scale))
+        target[:] = np.clip(scaled, -scale, scale - 1, out=scaled)
     return samples
 
 
@@ -263,7 +308,9 @@ def _open(
     if not os.fspath(path).lower().endswith(".mp3") or _mp3_states_length(path):
         try:
             file = soundfile.SoundFile(path)
-            if file.frames < UNKNOWN_FRAMES:
+            # an MP3 may be called otherwise, or have no name, as from a pipe
+            trusted = file.format != "MP3" or _mp3_states_length(path)
+            if trusted and file.frames < UNKNOWN_FRAMES:
                 return file
             file.close()
         except (soundfile.LibsndfileError, TypeError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Windowed sinc with 64 zero crossings and a Kaiser window: the values that torchaudio's
 # documentation gives as equal to resampy's "kaiser_best".
-SINC = {
+SINC: dict[str, Any] = {
     "lowpass_filter_width": 64,
     "rolloff": 0.9475937167399596,
     "resampling_method": "sinc_interp_kaiser",
@@ -25,6 +25,7 @@ SINC = {
 }
 MAX_SINC_WEIGHTS = 1 << 25
 MIN_OUTPUTS = 8
+PHASE_BLOCK = 4096
 
 
 def resample(waveform: np.ndarray | torch.Tensor, from_rate: int, to_rate: int):
@@ -33,22 +34,78 @@ def resample(waveform: np.ndarray | torch.Tensor, from_rate: int, to_rate: int):
     The result has ceil(samples * to_rate / from_rate) samples.
 
     Raises:
-        ValueError: the two rates have no ratio of small whole numbers.
+        ValueError: a rate is not positive.
     """
     if from_rate == to_rate:
         return waveform
     import torch
 
-    if not can_resample(from_rate, to_rate):
-        raise ValueError(f"{from_rate} Hz cannot be converted to {to_rate} Hz: no small ratio")
+    if min(from_rate, to_rate) <= 0:
+        raise ValueError(f"{from_rate} Hz cannot be converted to {to_rate} Hz")
     tensor = torch.as_tensor(waveform)
-    filters, width, stride = _filters(from_rate, to_rate, tensor.dtype, tensor.device)
-    flat = tensor.reshape(math.prod(tensor.shape[:-1]), 1, tensor.shape[-1])
-    flat = torch.nn.functional.pad(flat, (width, width + stride))
-    groups = torch.nn.functional.conv1d(flat, filters, stride=stride).transpose(1, 2)
+    flat = tensor.reshape(math.prod(tensor.shape[:-1]), tensor.shape[-1])
     length = -(-tensor.shape[-1] * to_rate // from_rate)
-    resampled = groups.reshape(*tensor.shape[:-1], -1)[..., :length]
+    convert = _in_groups if can_resample(from_rate, to_rate) else _by_phase
+    resampled = convert(flat, from_rate, to_rate, length).reshape(*tensor.shape[:-1], length)
     return resampled.numpy() if isinstance(waveform, np.ndarray) else resampled
+
+
+def _in_groups(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) -> torch.Tensor:
+    """Convert (channel, sample) as one strided convolution, for a ratio of small numbers."""
+    import torch
+
+    filters, width, stride = _filters(from_rate, to_rate, flat.dtype, flat.device)
+    padded = torch.nn.functional.pad(flat[:, None], (width, width + stride))
+    groups = torch.nn.functional.conv1d(padded, filters, stride=stride).transpose(1, 2)
+    return groups.reshape(len(flat), -1)[:, :length]
+
+
+def _by_phase(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) -> torch.Tensor:
+    """Convert (channel, sample) output by output, for any ratio, such as 44101 to 44100 Hz.
+
+    With from_rate : to_rate = p : q in lowest terms, output n lies n p mod q q-ths of a sample
+    after input n p div q, so it takes the row of weights of that phase.
+    """
+    import torch
+
+    common = math.gcd(from_rate, to_rate)
+    weights = _phase_weights(from_rate // common, to_rate // common, flat.dtype, flat.device)
+    taps = weights.shape[1]
+    padded = torch.nn.functional.pad(flat, (taps // 2 - 1, taps // 2 + 1))
+    windows = padded.unfold(-1, taps, 1)
+    output = flat.new_empty(len(flat), length)
+    for first in range(0, length, PHASE_BLOCK):
+        count = torch.arange(first, min(first + PHASE_BLOCK, length), device=flat.device)
+        position = count * (from_rate // common)
+        start = position // (to_rate // common)
+        rows = weights[position % (to_rate // common)]
+        output[:, count] = torch.einsum("cnt,nt->cn", windows[:, start], rows)
+    return output
+
+
+@functools.lru_cache(maxsize=2)
+def _phase_weights(
+    period: int, produced: int, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """Weights (phase, tap) of the inputs around an output; tap ``taps // 2 - 1`` is just before it.
+
+    The same windowed sinc as :func:`_filters`, cut off below the lower rate's Nyquist frequency:
+    a distance of d inputs is u = d * scale zero crossings, and its weight scale * sinc(u) * w(u).
+    """
+    import torch
+
+    crossings = SINC["lowpass_filter_width"]
+    scale = SINC["rolloff"] * min(period, produced) / period
+    half = math.ceil(crossings / scale) + 1
+    taps = torch.arange(1 - half, half + 1, dtype=torch.float64)
+    weights = torch.empty(produced, 2 * half, dtype=dtype)
+    beta = torch.tensor(SINC["beta"], dtype=torch.float64)
+    for first in range(0, produced, PHASE_BLOCK):
+        phase = torch.arange(first, min(first + PHASE_BLOCK, produced), dtype=torch.float64)
+        u = ((taps - phase[:, None] / produced) * scale).clamp(-crossings, crossings)
+        window = torch.i0(beta * torch.sqrt(1 - (u / crossings) ** 2)) / torch.i0(beta)
+        weights[first : first + PHASE_BLOCK] = scale * torch.sinc(u) * window
+    return weights.to(device)
 
 
 @functools.lru_cache(maxsize=8)
@@ -81,34 +138,37 @@ def resample_blocks(
     """:func:`resample` for a waveform that arrives block by block; the joined output is the same.
 
     With from_rate : to_rate = p : q in lowest terms, every p input samples give q output samples,
-    computed from those p and ``margin`` samples on either side.  So a stretch of whole groups of p
-    is resampled together with its margins, and the outputs of the margins are dropped.
+    computed from those p and what the filter reaches on either side.  So a stretch of whole groups
+    of p is resampled together with its surroundings, on the left whole groups of p too, and their
+    outputs are dropped.
     """
     if from_rate == to_rate:
         yield from blocks
         return
     period, produced = (rate // np.gcd(from_rate, to_rate) for rate in (from_rate, to_rate))
     reach = SINC["lowpass_filter_width"] * from_rate / (SINC["rolloff"] * min(from_rate, to_rate))
-    margin = int(np.ceil(reach / period) + 1) * period
-    held, lead = None, 0  # input not yet used up, and how much of it is margin before the stretch
+    right = int(np.ceil(reach)) + 1
+    left = -(-right // period) * period
+    held, lead = None, 0  # input not yet used up, and how much of it is before the stretch
     for block in blocks:
         held = block if held is None else np.concatenate([held, block], axis=-1)
-        ready = (held.shape[-1] - lead - margin) // period * period
+        ready = (held.shape[-1] - lead - right) // period * period
         if ready <= 0:
             continue
-        output = resample(held[..., : lead + ready + margin], from_rate, to_rate)
+        output = resample(held[..., : lead + ready + right], from_rate, to_rate)
         first = lead // period * produced
         yield output[..., first : first + ready // period * produced]
-        keep = max(0, lead + ready - margin)
+        keep = max(0, lead + ready - left)
         held, lead = held[..., keep:], lead + ready - keep
     if held is not None and held.shape[-1] > lead:
         yield resample(held, from_rate, to_rate)[..., lead // period * produced :]
 
 
 def can_resample(from_rate: int, to_rate: int) -> bool:
-    """Whether two rates (Hz) have a ratio of small whole numbers.
+    """Whether two rates (Hz) have a ratio of small whole numbers, as published audio has.
 
-    One filter is kept per output phase, so that 44101 to 44100 Hz would take gigabytes.
+    Other rates can be converted too, more slowly: a strided convolution keeps one filter per output
+    phase, each over a whole period, and for 44101 to 44100 Hz that would take gigabytes.
     """
     if min(from_rate, to_rate) <= 0:
         return False

@@ -1,22 +1,50 @@
 """Long songs in chunks: separate each chunk, and average the estimates wherever chunks overlap.
 
-The paper cuts a song into 12-s chunks that overlap by 6 s (section IV-A).  Every sample is the plain
-mean of the chunks that cover it, so the weights sum to one everywhere and a network that only
-applies a gain comes out as exactly that gain.
+The paper cuts a song into 12-s chunks that overlap by 6 s (section IV-A).  Every sample is the mean
+of the chunks that cover it, plain or weighted by a window; its weights are divided by their sum, so
+a network that only applies a gain comes out as exactly that gain, up to both ends of the song.
 
 Chunks start at every hop.  The last chunk ends where the song ends, so it overlaps its neighbour by
 more than the others do but holds as much music; nothing is padded with silence.  A song shorter
 than one chunk is one chunk of its own length.
+
+With shifts the whole is done once per shift on the song delayed by that much silence, and the
+estimates, put back in time, are averaged: a network answers a little differently where its frames
+fall elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Model = Callable[[Tensor], Tensor]
+Model = Any
+"""A network, called with (batch, channel, sample); PyTorch's types know no ``sample_rate`` of it."""
+LONGEST_SHIFT = 0.5  # s
+
+
+def _flat(chunk: int) -> Tensor:
+    return torch.ones(chunk)
+
+
+def _fade(chunk: int) -> Tensor:
+    rise = torch.arange(1, chunk + 1, dtype=torch.float32)
+    return torch.minimum(rise, rise.flip(0)) / ((chunk + 1) // 2)
+
+
+WINDOWS = {"flat": _flat, "fade": _fade}
+"""Weights of a chunk's samples, positive throughout: the plain mean, or a triangle."""
+
+
+def shift_samples(shifts: int, sample_rate: int) -> list[int]:
+    """Delays in samples, spread evenly from 0 up to half a second."""
+    if shifts < 1:
+        raise ValueError(f"shifts must be at least 1, got {shifts}")
+    return [round(LONGEST_SHIFT * sample_rate * index / shifts) for index in range(shifts)]
 
 
 def separate(
@@ -25,6 +53,8 @@ def separate(
     chunk_seconds: float = 12.0,
     hop_seconds: float = 6.0,
     batch_size: int = 1,
+    shifts: int = 1,
+    window: str = "flat",
 ) -> Tensor:
     """Separate a song that is in memory; see :func:`separate_stream` for one that is not.
 
@@ -35,6 +65,8 @@ def separate(
         chunk_seconds: length of a chunk in seconds.
         hop_seconds: step between chunks in seconds, at most a chunk.
         batch_size: chunks given to the model at once.
+        shifts: how many delays of the song to average over.
+        window: one of :data:`WINDOWS`.
 
     Returns:
         Estimates (source, channel, sample), as long as the mixture, on the mixture's device.
@@ -42,16 +74,24 @@ def separate(
     if mixture.ndim != 2 or mixture.shape[-1] == 0:
         raise ValueError(f"expected a mixture (channel, sample), got {tuple(mixture.shape)}")
     chunk, hop = (round(seconds * model.sample_rate) for seconds in (chunk_seconds, hop_seconds))
-    finished = separate_stream(model, [mixture], chunk, hop, batch_size)
+    delays = shift_samples(shifts, model.sample_rate)
+    finished = separate_stream(model, [mixture], chunk, hop, batch_size, delays, window)
     return torch.cat(list(finished), dim=-1).to(mixture.device)
 
 
 def separate_stream(
-    model: Model, blocks: Iterable[Tensor], chunk: int, hop: int, batch_size: int = 1
+    model: Model,
+    blocks: Iterable[Tensor],
+    chunk: int,
+    hop: int,
+    batch_size: int = 1,
+    shifts: Sequence[int] = (0,),
+    window: str = "flat",
 ) -> Iterator[Tensor]:
     """Separate a song that arrives in blocks, and give every sample out as soon as it is final.
 
-    Memory holds ``batch_size`` chunks and one block, however long the song.  Gradients are not kept.
+    Memory holds ``batch_size`` chunks and one block per shift, however long the song.  Gradients are
+    not kept.
 
     Args:
         model: maps (batch, channel, sample) to (batch, source, channel, sample).
@@ -59,6 +99,8 @@ def separate_stream(
         chunk: length of a chunk in samples.
         hop: step between chunks in samples, at most a chunk.
         batch_size: chunks given to the model at once.
+        shifts: delays in samples to average over.
+        window: one of :data:`WINDOWS`.
 
     Yields:
         Estimates (source, channel, sample), float32 on the CPU; joined, they are as long as the song.
@@ -67,8 +109,27 @@ def separate_stream(
         raise ValueError(f"the hop must be between 1 and the chunk's {chunk} samples, got {hop}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    mean, waiting = _OverlapMean(), []
-    for start, samples in cut_chunks(blocks, chunk, hop):
+    copies = itertools.tee(blocks, len(shifts))
+    streams = [
+        _without_first(
+            _separate_chunks(
+                model, cut_chunks(_delayed(copy, shift), chunk, hop), batch_size, WINDOWS[window]
+            ),
+            shift,
+        )
+        for copy, shift in zip(copies, shifts, strict=True)
+    ]
+    yield from streams[0] if len(streams) == 1 else _mean_of(streams)
+
+
+def _separate_chunks(
+    model: Model,
+    chunks: Iterable[tuple[int, Tensor]],
+    batch_size: int,
+    window: Callable[[int], Tensor],
+) -> Iterator[Tensor]:
+    mean, waiting = _OverlapMean(window), []
+    for start, samples in chunks:
         waiting.append((start, samples))
         if len(waiting) == batch_size:
             yield from _separate_batch(model, waiting, mean)
@@ -76,6 +137,37 @@ def separate_stream(
     if waiting:
         yield from _separate_batch(model, waiting, mean)
     yield from mean.final_before(None)
+
+
+def _delayed(blocks: Iterable[Tensor], shift: int) -> Iterator[Tensor]:
+    """The stream after ``shift`` samples of silence; an empty stream stays empty."""
+    for index, block in enumerate(blocks):
+        if index == 0 and shift:
+            yield block.new_zeros(*block.shape[:-1], shift)
+        yield block
+
+
+def _without_first(blocks: Iterable[Tensor], samples: int) -> Iterator[Tensor]:
+    """The stream without its first samples."""
+    for block in blocks:
+        if samples < block.shape[-1]:
+            yield block[..., samples:]
+        samples = max(0, samples - block.shape[-1])
+
+
+def _mean_of(streams: list[Iterator[Tensor]]) -> Iterator[Tensor]:
+    """The mean of equally long streams, whose blocks may differ in length."""
+    held: list[Tensor] = [torch.zeros(0)] * len(streams)
+    while True:
+        for index, stream in enumerate(streams):
+            if held[index].shape[-1] == 0:
+                block = next(stream, None)
+                if block is None:  # all end together
+                    return
+                held[index] = block
+        ready = min(block.shape[-1] for block in held)
+        yield torch.stack([block[..., :ready] for block in held]).mean(dim=0)
+        held = [block[..., ready:] for block in held]
 
 
 def cut_chunks(blocks: Iterable[Tensor], chunk: int, hop: int) -> Iterator[tuple[int, Tensor]]:
@@ -106,31 +198,34 @@ def cut_chunks(blocks: Iterable[Tensor], chunk: int, hop: int) -> Iterator[tuple
 
 
 class _OverlapMean:
-    """Running sum and count of the chunks that cover each sample not yet given out."""
+    """Running sums of the chunks that cover each sample not yet given out, and of their weights."""
 
-    def __init__(self) -> None:
-        self.start, self.sum, self.count = 0, None, None
+    def __init__(self, window: Callable[[int], Tensor]) -> None:
+        self.start = 0
+        self.sum = self.weight = self._weights = torch.zeros(0)
+        self._window = window
 
     def final_before(self, sample: int | None) -> Iterator[Tensor]:
         """Give out the mean of everything before ``sample`` (of everything if None)."""
-        if self.sum is None or sample == self.start:
+        if sample == self.start or self.sum.shape[-1] == 0:
             return
         ready = self.sum.shape[-1] if sample is None else sample - self.start
-        yield self.sum[..., :ready] / self.count[:ready]
-        self.sum, self.count = self.sum[..., ready:].clone(), self.count[ready:].clone()
+        yield self.sum[..., :ready] / self.weight[:ready]
+        self.sum, self.weight = self.sum[..., ready:].clone(), self.weight[ready:].clone()
         self.start += ready
 
     def add(self, start: int, estimates: Tensor) -> None:
         """Add a chunk (source, channel, sample) whose first sample is ``start`` of the song."""
-        if self.sum is None:
+        if self.sum.ndim == 1:
             self.sum = estimates.new_zeros(*estimates.shape[:-1], 0)
-            self.count = estimates.new_zeros(0)
+        if len(self._weights) != estimates.shape[-1]:
+            self._weights = self._window(estimates.shape[-1])
         grown = start + estimates.shape[-1] - self.start - self.sum.shape[-1]
         self.sum = torch.nn.functional.pad(self.sum, (0, grown))
-        self.count = torch.nn.functional.pad(self.count, (0, grown))
+        self.weight = torch.nn.functional.pad(self.weight, (0, grown))
         covered = slice(start - self.start, start - self.start + estimates.shape[-1])
-        self.sum[..., covered] += estimates
-        self.count[covered] += 1
+        self.sum[..., covered] += estimates * self._weights
+        self.weight[covered] += self._weights
 
 
 def _separate_batch(

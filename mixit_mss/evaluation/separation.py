@@ -1,78 +1,90 @@
 """Songs in, stems out: what ``mixit-mss separate`` does, as a Python call.
 
-A song streams through reading, resampling to the network's rate, separation in chunks, resampling
-back and writing, so that memory does not grow with its length.  Stems have the song's own rate,
-channel count and exact length.  A song's folder appears complete or not at all, and carries a stamp
-by which the same request does nothing the next time.
+>>> from mixit_mss.evaluation.separation import separate_songs
+>>> separate_songs(["album/*.mp3"], "exp/model", "separated", stems=("vocals",))  # doctest: +SKIP
+[Outcome(song='first', status='separated', reason='', notes=()), ...]
+
+A song's folder appears complete or not at all, and carries a stamp by which the same request does
+nothing the next time.
 """
 
 from __future__ import annotations
 
-import contextlib
+import glob
+import json
 import os
 import re
 import shutil
+import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
-from torch import Tensor
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from mixit_mss import files
-from mixit_mss.data import audio
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.overlap_add import Model, device_of, separate_stream
-from mixit_mss.evaluation.songs import Song, read_blocks
+from mixit_mss.evaluation.overlap_add import Model
+from mixit_mss.evaluation.song_stream import Options, output_names, separate_song
+from mixit_mss.evaluation.songs import Song, find_songs
 from mixit_mss.models.hub import CONFIG, WEIGHTS, load_model
 
-SUBTYPES = {"wav": "FLOAT", "flac": "PCM_24"}  # float never clips; FLAC knows integers only
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the estimates depend on, besides the network and the song.
-
-    Attributes:
-        stems: names to write; all of the network's if None.
-        all_channels: write every output as ``channel_00``, ``channel_01``, ...: the way to hear a
-            network that has no names for its outputs yet.
-        chunk_seconds: length of a chunk.
-        hop_seconds: step between chunks.
-        batch_size: chunks given to the network at once.
-        audio_format: ``wav`` (32-bit float, never clips) or ``flac`` (24-bit).
-    """
-
-    stems: tuple[str, ...] | None = None
-    all_channels: bool = False
-    chunk_seconds: float = 12.0
-    hop_seconds: float = 6.0
-    batch_size: int = 1
-    audio_format: str = "wav"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.hop_seconds <= self.chunk_seconds:
-            raise UserError(
-                f"--hop-seconds {self.hop_seconds:g} must be above 0 and at most "
-                f"--chunk-seconds {self.chunk_seconds:g}"
-            )
-        if self.batch_size < 1:
-            raise UserError(f"--batch-size {self.batch_size} must be at least 1")
-        if self.stems is not None and self.all_channels:
-            raise UserError("--stems and --all-channels exclude each other; give one of them")
+OFFICIAL = "official:"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one song: ``status`` is ``separated``, ``unchanged`` or ``failed``."""
+    """What became of one song: ``status`` is ``separated``, ``unchanged`` or ``failed``.
+
+    ``reason`` is one sentence on a failure; ``notes`` are sentences on what the listener should
+    know, such as samples that clip.
+    """
 
     song: str
     status: str
     reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def separate_songs(
+    songs: Sequence[str | Path],
+    model: str | Path,
+    out: str | Path,
+    device: str = "auto",
+    **options,
+) -> list[Outcome]:
+    """Separate songs into ``out/<song>/<stem>.<suffix>``, as ``mixit-mss separate`` does.
+
+    Args:
+        songs: audio files, folders of them, or patterns such as ``album/*.mp3``.
+        model: a model folder, ``hf:user/name``, or ``official:NAME`` for published weights.
+        out: folder of the results.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        options: the attributes of :class:`~mixit_mss.evaluation.song_stream.Options`, such as
+            ``stems=("vocals",)``, ``two_stems="vocals"`` or ``audio_format="flac"``.
+
+    Returns:
+        One outcome per song, in order.  A song that fails does not stop the rest.
+
+    Raises:
+        UserError: the model, the device or an option is wrong; nothing was written.
+    """
+    return separate_files(find_songs(songs), model, out, Options(**options), device)
+
+
+def open_model(name: str | Path) -> Model:
+    """Open a model folder, ``hf:user/name``, or ``official:NAME`` (or a file of such weights)."""
+    name = str(name)
+    if not name.startswith(OFFICIAL):
+        return load_model(name)
+    from mixit_mss.models.published import NOTICE, import_official
+
+    model = import_official(name.removeprefix(OFFICIAL))
+    print(NOTICE, file=sys.stderr)
+    return model
 
 
 def separate_files(
@@ -81,17 +93,17 @@ def separate_files(
     out: str | Path,
     options: Options | None = None,
     device: str = "auto",
-    load: Callable[[str], Model] = load_model,
+    load: Callable[[str], Model] = open_model,
 ) -> list[Outcome]:
-    """Separate songs into ``out/<song>/<stem>.<format>``; one bad song does not stop the rest.
+    """Separate songs into ``out/<song>/<stem>.<suffix>``; one bad song does not stop the rest.
 
     Args:
         songs: from :func:`~mixit_mss.evaluation.songs.find_songs` or ``manifest_songs``.
-        model_folder: a model folder, or ``hf:user/name``; opened only if a song is not done yet.
+        model_folder: see :func:`open_model`; opened only if a song is not done yet.
         out: folder of the results.
-        options: see :class:`Options`.
+        options: see :class:`~mixit_mss.evaluation.song_stream.Options`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        load: opens a model folder.
+        load: opens a model.
 
     Returns:
         One outcome per song, in order.
@@ -100,10 +112,9 @@ def separate_files(
         UserError: the model, the device or a stem's name is wrong; nothing was written.
     """
     options, out, model_folder = options or Options(), Path(out), str(model_folder)
-    _remove_leftovers(out)
+    _remove_leftovers(out, songs)
     model, outcomes = None, []
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+    with _progress() as progress:
         for song in songs:
             outcome = None
             try:
@@ -117,97 +128,10 @@ def separate_files(
                     model = _load(model_folder, device, options, load)
                 outcome = _attempt(model, song, out, options, stamp, progress)
             outcomes.append(outcome)
-            if outcome.status == "failed":
-                console.print(
-                    f"failed: {outcome.reason}", markup=False, highlight=False, soft_wrap=True
-                )
+            failure = [f"failed: {outcome.reason}"] if outcome.status == "failed" else []
+            for line in (*failure, *outcome.notes):
+                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
     return outcomes
-
-
-def separate_song(
-    model: Model, song: Song, folder: Path, options: Options, advance: Callable[[int], None]
-) -> None:
-    """Write one song's stems into ``folder``, streaming; ``advance`` hears of samples written."""
-    info = audio.probe(song.parts[0])
-    _check_rates(song, info.sample_rate, model.sample_rate)
-    names = output_names(model, options)
-    chunk, hop = (
-        round(seconds * model.sample_rate)
-        for seconds in (options.chunk_seconds, options.hop_seconds)
-    )
-    read = written = 0
-
-    def counted() -> Iterator[np.ndarray]:
-        nonlocal read
-        for block in read_blocks(song):
-            read += block.shape[-1]
-            yield block
-
-    mixture = audio.resample_blocks(counted(), info.sample_rate, model.sample_rate)
-    network = for_channels(model, info.channels)
-    estimates = separate_stream(
-        network, map(torch.from_numpy, mixture), chunk, hop, options.batch_size
-    )
-    picked = (block[list(names.values())].numpy() for block in estimates)
-    with contextlib.ExitStack() as stack:
-        subtype = SUBTYPES[options.audio_format]
-        writers = [
-            stack.enter_context(
-                audio.open_writer(
-                    folder / f"{name}.{options.audio_format}",
-                    info.sample_rate,
-                    info.channels,
-                    subtype,
-                )
-            )
-            for name in names
-        ]
-        for block in audio.resample_blocks(picked, model.sample_rate, info.sample_rate):
-            # resampling there and back may end a few samples late, never early
-            block = block[..., : read - written]
-            written += block.shape[-1]
-            for writer, estimate in zip(writers, block, strict=True):
-                writer.write(estimate)
-            advance(block.shape[-1])
-    if read == 0:
-        raise UserError(f"'{song.parts[0]}' holds no audio; leave it out or replace it")
-
-
-def for_channels(model: Model, channels: int) -> Model:
-    """The network for mixtures of any channel count, as (batch, channel, sample) -> estimates.
-
-    A multiple of the network's own count goes in groups, such as three pairs of six channels.  Of
-    any other count each channel goes alone, copied to all the network's inputs, and the mean of its
-    outputs comes back; so a mono song stays mono.
-    """
-    width = model.num_channels
-    group = width if channels % width == 0 else 1
-
-    def separate(mixture: Tensor) -> Tensor:
-        groups = mixture.to(device_of(model)).reshape(-1, group, mixture.shape[-1])
-        estimates = model(groups if group == width else groups.expand(-1, width, -1))
-        if group != width:
-            estimates = estimates.mean(dim=2, keepdim=True)
-        return estimates.unflatten(0, (len(mixture), -1)).transpose(1, 2).flatten(2, 3)
-
-    return separate
-
-
-def output_names(model: Model, options: Options) -> dict[str, int]:
-    """File name of each wanted output, and its index among the network's outputs."""
-    if options.all_channels:
-        return {f"channel_{index:02d}": index for index in range(model.num_sources)}
-    if model.stems is None:
-        raise UserError(
-            f"the model's {model.num_sources} outputs have no names yet; give --all-channels to "
-            "hear each of them, or select channels first (stage 4)"
-        )
-    known = list(model.stems)
-    wanted = known if options.stems is None else options.stems
-    for name in wanted:
-        if name not in known:
-            raise UserError(f"--stems: the model has no stem '{name}'; it has {', '.join(known)}")
-    return {name: known.index(name) for name in wanted}
 
 
 def pick_device(name: str) -> torch.device:
@@ -234,28 +158,59 @@ def _load(folder: str, device: str, options: Options, load: Callable[[str], Mode
 def _attempt(
     model: Model, song: Song, out: Path, options: Options, stamp: dict, progress: Progress
 ) -> Outcome:
+    task = progress.add_task(song.name, total=None)
+
+    def advance(samples: int, total: int | None) -> None:
+        progress.update(task, advance=samples, total=total)
+
     try:
-        task = progress.add_task(song.name, total=audio.probe(song.parts[0]).frames)
+        _check_target(out / song.name, song)
         with files.atomic_folder(out / song.name) as folder:
-            separate_song(
-                model, song, folder, options, lambda samples: progress.advance(task, samples)
-            )
+            notes = separate_song(model, song, folder, options, advance)
             files.mark_done(folder, stamp)
-        progress.remove_task(task)
     except UserError as error:
         return Outcome(song.name, "failed", str(error))
+    except torch.OutOfMemoryError:
+        reason = "the device's memory does not hold a batch; take a smaller --batch-size or "
+        return Outcome(song.name, "failed", f"{song.parts[0]}: {reason}--chunk-seconds")
     except Exception as error:  # a night's work goes on; the traceback says what to mend
         traceback.print_exc()
         return Outcome(song.name, "failed", f"{song.parts[0]}: {type(error).__name__}: {error}")
-    return Outcome(song.name, "separated")
+    finally:
+        progress.remove_task(task)
+    return Outcome(song.name, "separated", notes=tuple(notes))
 
 
-def _check_rates(song: Song, song_rate: int, model_rate: int) -> None:
+def _check_target(folder: Path, song: Song) -> None:
+    """Refuse to replace a folder that this command did not write, or that holds the song."""
+    if not folder.exists():
+        return
+    if any(folder.resolve() in part.resolve().parents for part in song.parts):
+        raise UserError(f"the stems of '{song.parts[0]}' would replace it; choose another --out")
+    if not _is_ours(folder):
+        raise UserError(
+            f"'{folder}' is there already and was not written by this command; choose another "
+            "--out, or remove it"
+        )
+
+
+def _is_ours(folder: Path) -> bool:
     try:
-        for rates in ((song_rate, model_rate), (model_rate, song_rate)):
-            audio.resample(np.zeros((1, 1), dtype=np.float32), *rates)
-    except ValueError as error:
-        raise UserError(f"'{song.parts[0]}': {error}") from error
+        stamp = json.loads((folder / files.STAMP).read_text(encoding="utf-8"))
+        return "chunk_seconds" in stamp["options"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
 def _stamp(song: Song, model_folder: str, options: Options) -> dict:
@@ -264,12 +219,13 @@ def _stamp(song: Song, model_folder: str, options: Options) -> dict:
     return files.fingerprint(asdict(options), [*model, *song.parts])
 
 
-def _remove_leftovers(out: Path) -> None:
-    """Remove the unfinished folders of processes that were killed."""
-    for partial in list(out.rglob(".*.partial")):
-        match = re.fullmatch(r"\..*\.(\d+)\.partial", partial.name)
-        if match and partial.is_dir() and not _is_running(int(match[1])):
-            shutil.rmtree(partial, ignore_errors=True)
+def _remove_leftovers(out: Path, songs: list[Song]) -> None:
+    """Remove the unfinished folders of these songs that killed processes left."""
+    for folder in (out / song.name for song in songs):
+        for partial in list(folder.parent.glob(f".{glob.escape(folder.name)}.*.partial")):
+            match = re.fullmatch(r"\..*\.(\d+)\.partial", partial.name)
+            if match and partial.is_dir() and not _is_running(int(match[1])):
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_running(process: int) -> bool:

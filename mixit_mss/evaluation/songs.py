@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import glob
+import itertools
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,19 +28,20 @@ class Song:
     parts: tuple[Path, ...]
 
 
-def find_songs(paths: list[str | Path]) -> list[Song]:
-    """Songs among files and folders, in order.
+def find_songs(paths: Sequence[str | Path]) -> list[Song]:
+    """Songs among files, folders and globs, in order.
 
     A file is called by its name without suffix, or by its folder's if it is just ``mixture``.  A
     folder gives every audio file below it, called by its path there; a folder that holds a
-    ``mixture`` gives only that.  A file that is missing or broken is kept: it fails when its turn
-    comes, and the rest go on.
+    ``mixture`` gives only that.  A pattern such as ``album/*.mp3`` or ``music/**/*.flac``, where no
+    file has that very name, stands for what it matches.  A file that is missing or broken is kept:
+    it fails when its turn comes, and the rest go on.
 
     Raises:
         UserError: a folder without songs, or two songs of one name.
     """
     songs = []
-    for path in map(Path, paths):
+    for path in itertools.chain.from_iterable(map(_matches, paths)):
         songs += _songs_in(path) if path.is_dir() else [Song(_name(path), (path,))]
     by_name: dict[str, Song] = {}
     for song in songs:
@@ -67,21 +71,64 @@ def manifest_songs(manifest: Manifest, split: str) -> list[Song]:
     return songs
 
 
-def read_blocks(song: Song) -> Iterator[np.ndarray]:
-    """The mixture in blocks (channel, sample), float32, in bounded memory.
+class MixtureStream:
+    """A song's mixture in blocks (channel, sample), float32, in bounded memory; iterate once.
+
+    Attributes:
+        sample_rate: Hz.
+        channels: number of channels.
+        frames: samples per channel that the header promises, or None.
+        warnings: at the end, the decoder's lines about damage.
 
     Raises:
-        UserError: a file cannot be read, or the parts do not fit together.
+        UserError: a file cannot be read, or (some only while iterating) the parts do not fit
+            together.
     """
-    streams = [audio.stream(path) for path in song.parts]
-    try:
-        for parts in zip(*streams, strict=True):
-            yield np.sum(parts, axis=0, dtype=np.float32)
-    except ValueError as error:
-        raise UserError(
-            f"the stems of {song.name} in '{song.parts[0].parent}' differ in length or channels, "
+
+    def __init__(self, song: Song) -> None:
+        self._song = song
+        self._streams = [audio.stream(path) for path in song.parts]
+        first = self._streams[0]
+        self.sample_rate, self.channels, self.frames = (
+            first.sample_rate,
+            first.channels,
+            first.frames,
+        )
+        if any(stream.sample_rate != self.sample_rate for stream in self._streams):
+            raise self._misfit("sample rate")
+
+    @property
+    def warnings(self) -> list[str]:
+        """The decoders' lines about damage so far."""
+        return [line for stream in self._streams for line in stream.warnings]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        try:
+            for parts in zip(*self._streams, strict=True):
+                yield np.add.reduce(parts, axis=0, dtype=np.float32)
+        except ValueError as error:
+            raise self._misfit("length or channels") from error
+
+    def __enter__(self) -> MixtureStream:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for stream in self._streams:
+            stream.__exit__()
+
+    def _misfit(self, what: str) -> UserError:
+        return UserError(
+            f"the stems of {self._song.name} in '{self._song.parts[0].parent}' differ in {what}, "
             "so they do not add up to a mixture; mend them, or add the mixture"
-        ) from error
+        )
+
+
+def _matches(path: str | Path) -> list[Path]:
+    """The path itself, or what it matches if it is a pattern and no file."""
+    text = os.fspath(path)
+    if os.path.exists(text) or not glob.has_magic(text):
+        return [Path(text)]
+    return [Path(found) for found in sorted(glob.glob(text, recursive=True))] or [Path(text)]
 
 
 def _songs_in(folder: Path) -> list[Song]:

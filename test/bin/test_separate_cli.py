@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,8 +15,12 @@ import soundfile
 
 from mixit_mss.bin import separate
 from mixit_mss.bin.main import main
+from mixit_mss.data.encoding import ENCODINGS
+from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 from mixit_mss.data.manifest import make_manifest, write_manifest
 from mixit_mss.errors import UserError
+from mixit_mss.evaluation.overlap_add import WINDOWS
+from mixit_mss.evaluation.song_stream import Options
 from mixit_mss.models import BSLocoformer
 from mixit_mss.models.hub import save_model
 
@@ -116,12 +122,15 @@ def test_requests_that_make_no_sense(model_folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_command_leaves_no_half_files_and_goes_on(model_folder, tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "form"),
+    [(signal.SIGINT, "flac"), (signal.SIGTERM, "mp3"), (signal.SIGKILL, "wav")],
+)
+def test_a_stopped_command_leaves_no_half_files_and_goes_on(model_folder, tmp_path, number, form):
     song = make_song(tmp_path / "long.wav", seconds=600)
     out = tmp_path / "out"
     argv = [str(song), "--model", str(model_folder), "--out", str(out)]
-    argv += ["--chunk-seconds", "0.2", "--hop-seconds", "0.1"]
+    argv += ["--chunk-seconds", "0.2", "--hop-seconds", "0.1", "--format", form]
     process = subprocess.Popen(
         [sys.executable, "-m", "mixit_mss.bin.separate", *argv],
         stderr=subprocess.PIPE,
@@ -141,11 +150,79 @@ def test_a_stopped_command_leaves_no_half_files_and_goes_on(model_folder, tmp_pa
     assert not (out / "long").exists()
     make_song(song, seconds=1.0)
     separate.main(argv)
-    assert files(out) == ["long/.done.json", "long/rest.wav", "long/vocals.wav"]
+    assert files(out) == ["long/.done.json", f"long/rest.{form}", f"long/vocals.{form}"]
+
+
+def call(argv, **options):
+    """The command as a program, with bytes on its standard streams."""
+    command = [sys.executable, "-m", "mixit_mss.bin.main", "separate", *map(str, argv)]
+    return subprocess.run(command, capture_output=True, **options)
+
+
+def test_a_song_through_pipes(model_folder, tmp_path):
+    """An m4a, which cannot be read without going back, comes in; one FLAC goes out."""
+    song = make_song(tmp_path / "song.wav", 2.0, 44100)
+    m4a = tmp_path / "song.m4a"
+    command = [find_ffmpeg(), "-v", "error", "-i", str(song), str(m4a)]
+    subprocess.run(command, check=True)
+    argv = ["--model", model_folder, "--device", "cpu", "--format", "flac"]
+    argv += ["--stems", "vocals", "--out"]
+    piped = call(["-", *argv, "-"], input=m4a.read_bytes())
+    assert piped.returncode == 0 and piped.stderr == b""
+    separate.main([str(m4a), *map(str, argv), str(tmp_path / "out")])
+    wanted, rate = soundfile.read(tmp_path / "out/song/vocals.flac")
+    got, got_rate = soundfile.read(io.BytesIO(piped.stdout))
+    assert rate == got_rate == 44100
+    np.testing.assert_array_equal(got, wanted)
+    stored = call(["-", *argv, tmp_path / "out"], input=m4a.read_bytes())
+    assert stored.returncode == 0
+    assert (tmp_path / "out/stdin/vocals.flac").is_file()
+
+
+def test_nothing_goes_out_of_a_pipe_when_the_song_is_bad(model_folder, tmp_path):
+    argv = ["--model", model_folder, "--stems", "vocals", "--out", "-"]
+    piped = call(["-", *argv], input=b"no music")
+    assert piped.returncode == 1 and piped.stdout == b""
+    assert b"stdin" in piped.stderr and b"Traceback" not in piped.stderr
+    song = str(make_song(tmp_path / "a.wav"))
+    for songs, stems in (([song, "b.wav"], "vocals"), ([song], "vocals,rest")):
+        with pytest.raises(UserError, match="writes one stem of one song"):
+            separate.main([*songs, *argv[:1], str(model_folder), "--stems", stems, "--out", "-"])
+    with pytest.raises(UserError, match="one song on standard input"):
+        separate.main(["-", "-", *argv[:1], str(model_folder), "--out", str(tmp_path)])
+
+
+def test_patterns_two_stems_and_published_names(model_folder, tmp_path):
+    for name in ("a", "b"):
+        make_song(tmp_path / f"{name}.wav")
+    argv = ["--model", str(model_folder), "--out", str(tmp_path / "out"), "--shifts", "2"]
+    argv += ["--window", "fade", "--half", "--device", "cpu"]
+    separate.main([str(tmp_path / "*.wav"), *argv, "--two-stems", "vocals", "--format", "wav24"])
+    wanted = ["no_vocals.wav", "vocals.wav"]
+    stems = [name for name in files(tmp_path / "out") if name.endswith(".wav")]
+    assert stems == [f"{song}/{stem}" for song in "ab" for stem in wanted]
+    assert soundfile.info(tmp_path / "out/a/vocals.wav").subtype == "PCM_24"
+    with pytest.raises(UserError, match=r"no\.such is neither a file nor a published name"):
+        separate.main([str(tmp_path / "a.wav"), "--model", "official:no.such", "--out", "x"])
 
 
 def test_help_is_quick_because_nothing_heavy_is_loaded():
-    code = "import sys; from mixit_mss.bin import {0}; {0}.build_parser().format_help(); "
+    """Not one module beyond Python's own and the few of ours that speak to the user."""
+    code = "import sys; from mixit_mss.bin import main, {0}; {0}.build_parser().format_help(); "
+    code += "print(*sorted(set(sys.modules)))"
     for name in ("separate", "score", "report"):
-        check = code.format(name) + "sys.exit(any(m in sys.modules for m in ('torch', 'pandas')))"
-        assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+        program = [sys.executable, "-I", "-c", code.format(name)]
+        loaded = subprocess.run(program, check=True, capture_output=True, text=True).stdout.split()
+        heavy = ("torch", "torchaudio", "numpy", "scipy", "pandas", "rich", "soundfile")
+        assert not {module.split(".")[0] for module in loaded} & set(heavy)
+        ours = {module for module in loaded if module.startswith("mixit_mss.")}
+        if name == "separate":
+            assert ours == {f"mixit_mss.{m}" for m in ("bin", "bin.main", "bin.separate", "errors")}
+
+
+def test_the_choices_on_the_command_line_are_those_of_the_library():
+    options = {action.dest: action for action in separate.build_parser()._actions}
+    assert list(options["format"].choices) == list(ENCODINGS)
+    assert list(options["window"].choices) == list(WINDOWS)
+    for name, value in asdict(Options()).items():
+        assert options[{"audio_format": "format"}.get(name, name)].default == value

@@ -1,4 +1,5 @@
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -52,6 +53,46 @@ def test_every_format_by_every_way(songs, name, convert, tmp_path):
     assert np.array_equal(np.concatenate(blocks, axis=1), whole)
     part, _ = audio.read(path, 70_001, 20_000)
     assert np.array_equal(part, whole[:, 70_001:90_001])
+
+
+def end_early(path, target, pages):
+    """Mark the end of an Ogg stream some pages before the last, as some encoders do."""
+    content = bytearray(path.read_bytes())
+    starts = [match.start() for match in re.finditer(b"OggS", bytes(content))]
+    start, stop = starts[-1 - pages], starts[-pages]
+    content[start + 5] |= 4
+    content[start + 22 : start + 26] = bytes(4)
+    checksum = 0
+    for byte in content[start:stop]:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum >> 31 else 0)) & 0xFFFFFFFF
+    content[start + 22 : start + 26] = checksum.to_bytes(4, "little")
+    target.write_bytes(content)
+    return target
+
+
+def test_an_ogg_that_marks_its_end_too_early_is_whole(songs, convert, tmp_path):
+    """As does `northerners.ogg` of Wesnoth's music: libvorbis leaves out its last 0.13 s."""
+    pages = ("-c:a", "libvorbis", "-page_duration", "100000")  # of 0.1 s
+    song = convert(songs["wav"], tmp_path / "song.ogg", *pages)
+    early = end_early(song, tmp_path / "early.ogg", 1)
+    whole, _ = audio.read(song)
+    blocks = np.concatenate(list(audio.stream(early)), axis=1)
+    missing = audio.probe(early).frames - blocks.shape[1]
+    assert 0 < missing <= audio.header_slack(early)
+    assert np.array_equal(blocks, whole[:, : blocks.shape[1]])
+    gone = end_early(song, tmp_path / "gone.ogg", 12)
+    with pytest.raises(audio.AudioError, match="is cut short: it ends after"):
+        list(audio.stream(gone))
+
+
+def test_headers_are_looked_at_without_decoding(songs, monkeypatch):
+    monkeypatch.setattr(FfmpegDecoder, "blocks", None)
+    for name in ("noheader.mp3", "piped.flac", "m4a"):
+        info = audio.probe(songs[name], count=False)
+        assert (info.frames, info.sample_rate, info.channels) == (None, RATE, 2)
+    assert audio.probe(songs["mp3"], count=False).frames > 4 * RATE - 1
 
 
 def test_range_beyond_the_end(songs):
@@ -241,13 +282,6 @@ def test_resample_takes_tensors():
     assert audio.resample(np.zeros((2, 0), np.float32), 8000, 4000).shape == (2, 0)
 
 
-def test_odd_ratios_are_refused():
-    assert audio.can_resample(96000, 44100)
-    assert not audio.can_resample(44101, 44100)
-    with pytest.raises(ValueError, match="44101"):
-        audio.resample(np.zeros((1, 10), np.float32), 44101, 44100)
-
-
 def test_to_channels(noise):
     mono, stereo = noise(0.1, channels=1), noise(0.1)
     assert np.array_equal(audio.to_channels(mono, 2), np.concatenate([mono, mono]))
@@ -267,7 +301,9 @@ def test_write_and_read_back(noise, tmp_path, suffix):
     assert rate == 8000
     assert np.abs(back - np.clip(waveform, -1, 1)).max() < 2 / 32768
     audio.write(path, waveform, 8000, "PCM_24")
-    assert np.abs(audio.read(path)[0] - np.clip(waveform, -1, 1)).max() < 2 / 2**23
+    step = 2**-23
+    rounded = np.clip(np.rint(waveform / step) * step, -1, 1 - step)
+    np.testing.assert_array_equal(audio.read(path)[0], rounded.astype(np.float32))
     assert os.listdir(path.parent) == [path.name]
 
 

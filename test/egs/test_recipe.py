@@ -132,6 +132,7 @@ def test_results_have_a_row_for_every_experiment(finished):
         "MixIT, then fine-tuned",
     ):
         assert f"| {label} |" in results
+    assert "<audio" in (work_dir / "report.html").read_text()
 
 
 def test_the_real_recording_is_separated(finished):

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mixit_mss.evaluation.overlap_add import cut_chunks, separate, separate_stream
+from mixit_mss.evaluation.overlap_add import (
+    WINDOWS,
+    cut_chunks,
+    separate,
+    separate_stream,
+    shift_samples,
+)
 
 
 class Gains:
@@ -49,9 +55,10 @@ def loop_mean(samples, chunk, hop):
 
 @pytest.mark.parametrize("samples", [1, 119, 120, 121, 180, 240, 365, 500])
 @pytest.mark.parametrize("hop_seconds", [6.0, 12.0, 5.0, 0.7])
-def test_constant_gain_comes_out_constant(samples, hop_seconds):
+@pytest.mark.parametrize(("shifts", "window"), [(1, "flat"), (1, "fade"), (3, "fade")])
+def test_constant_gain_comes_out_constant(samples, hop_seconds, shifts, window):
     mixture = song(samples)
-    estimates = separate(Gains(), mixture, 12.0, hop_seconds, batch_size=2)
+    estimates = separate(Gains(), mixture, 12.0, hop_seconds, 2, shifts, window)
     assert estimates.shape == (2, 2, samples)
     torch.testing.assert_close(estimates[0], 0.5 * mixture)
     torch.testing.assert_close(estimates[1], -2.0 * mixture)
@@ -69,6 +76,43 @@ def test_every_sample_is_the_mean_of_the_chunks_that_cover_it(samples, hop, batc
     torch.testing.assert_close(estimates, mean.expand(2, 2, -1))
     assert sum(shape[0] for shape in model.shapes) == len(starts)
     assert max(shape[0] for shape in model.shapes) == min(batch_size, len(starts))
+
+
+def test_fading_chunks_weigh_by_their_distance_from_the_edge():
+    estimates = separate(ChunkNumber(), song(15), 1.0, 0.5, window="fade")
+    rise = [1, 2, 3, 4, 5, 5, 4, 3, 2, 1]
+    weights = torch.tensor([[*rise, *[0] * 5], [*[0] * 5, *rise]], dtype=torch.float32)
+    wanted = (weights * torch.tensor([[1.0], [2.0]])).sum(0) / weights.sum(0)
+    torch.testing.assert_close(estimates, wanted.expand(2, 2, -1))
+    for length in (1, 2, 7):
+        assert (WINDOWS["fade"](length) > 0).all() and WINDOWS["fade"](length).max() == 1
+
+
+class Ramp(Gains):
+    """A network that answers the position within the chunk, so that every delay tells."""
+
+    def __call__(self, mixture):
+        super().__call__(mixture)
+        return torch.arange(mixture.shape[-1]).float().expand(len(mixture), 2, 2, -1)
+
+
+@pytest.mark.parametrize("samples", [8, 12, 31, 100])
+@pytest.mark.parametrize("block", [3, 50])
+def test_shifts_are_the_mean_over_delayed_songs(samples, block):
+    mixture, shifts = song(samples), [0, 2, 5]
+    alone = []
+    for shift in shifts:
+        delayed = torch.cat([torch.zeros(2, shift), mixture], dim=-1)
+        alone.append(torch.cat(list(separate_stream(Ramp(), [delayed], 12, 6)), -1)[..., shift:])
+    assert not torch.equal(alone[0], alone[1])
+    blocks = mixture.split(block, -1)
+    together = torch.cat(list(separate_stream(Ramp(), blocks, 12, 6, 2, shifts)), -1)
+    torch.testing.assert_close(together, sum(alone) / 3)
+
+
+def test_shifts_are_spread_over_half_a_second():
+    assert shift_samples(1, 44100) == [0]
+    assert shift_samples(4, 8000) == [0, 1000, 2000, 3000]
 
 
 def test_last_chunk_ends_with_the_song_and_none_is_padded():
@@ -110,6 +154,8 @@ def test_impossible_requests_are_refused():
         separate(Gains(), song(50), chunk_seconds=1.0, hop_seconds=2.0)
     with pytest.raises(ValueError, match="batch_size"):
         separate(Gains(), song(50), batch_size=0)
+    with pytest.raises(ValueError, match="shifts"):
+        separate(Gains(), song(50), shifts=0)
     with pytest.raises(ValueError, match="channel, sample"):
         separate(Gains(), torch.zeros(2, 0))
 

@@ -11,7 +11,9 @@ import soundfile
 import torch
 
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.separation import Options, for_channels, pick_device, separate_files
+from mixit_mss.evaluation import separation
+from mixit_mss.evaluation.separation import pick_device, separate_files, separate_songs
+from mixit_mss.evaluation.song_stream import Options, for_channels
 from mixit_mss.evaluation.songs import Song, find_songs
 
 GAINS = {"vocals": 0.5, "drums": -0.25, "bass": 2.0}
@@ -249,8 +251,76 @@ def test_requests_that_cannot_be_met_are_one_sentence(tmp_path):
         Options(batch_size=0)
     with pytest.raises(UserError, match="exclude"):
         Options(stems=("vocals",), all_channels=True)
+    with pytest.raises(UserError, match="exclude"):
+        Options(two_stems="vocals", stems=("vocals",))
+    with pytest.raises(UserError, match="--format aac is unknown; choose one of wav"):
+        Options(audio_format="aac")
+    with pytest.raises(UserError, match="--window hann"):
+        Options(window="hann")
     with pytest.raises(UserError, match="--device gpu9"):
         pick_device("gpu9")
     with pytest.raises(UserError, match="no model folder"):
         separate_files(find_songs([tmp_path / "same.wav"]), tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_patterns_stand_for_what_they_match(tmp_path):
+    for name in ("a", "b", "deep/er/c", "d [live]"):
+        make_song(tmp_path / f"{name}.wav")
+    (tmp_path / "a.txt").write_text("no song")
+    found = [song.name for song in find_songs([f"{tmp_path}/*.wav"])]
+    assert found == ["a", "b", "d [live]"]
+    assert [s.name for s in find_songs([tmp_path / "**/*.wav"])] == ["a", "b", "d [live]", "c"]
+    assert [s.name for s in find_songs([tmp_path / "d [live].wav"])] == ["d [live]"]
+    assert find_songs([tmp_path / "*.mp3"]) == [Song("*", (tmp_path / "*.mp3",))]
+
+
+def test_a_python_call_does_it_all(tmp_path, monkeypatch, capsys):
+    model = GainModel()
+    opened = []
+    monkeypatch.setattr(separation, "load_model", lambda name: opened.append(name) or model)
+    official = "mixit_mss.models.published.import_official"
+    monkeypatch.setattr(official, lambda name: opened.append(name) or model)
+    make_song(tmp_path / "in/a [b].wav")
+    options = {"device": "cpu", "two_stems": "drums", "audio_format": "flac16"}
+    outcomes = separate_songs([tmp_path / "in/*"], "folder", tmp_path / "out", **options)
+    assert [outcome.status for outcome in outcomes] == ["separated"]
+    assert written(tmp_path / "out/a [b]") == {"drums.flac", "no_drums.flac"}
+    again = separate_songs([tmp_path / "in"], "official:some.name", tmp_path / "other", **options)
+    assert again[0].status == "separated"
+    assert opened == ["folder", "some.name"]
+    assert "K. Saijo and Y. Bando" in capsys.readouterr().err
+
+
+def test_no_folder_of_anybody_else_is_replaced(tmp_path):
+    make_song(tmp_path / "band/one/mixture.wav")
+    (tmp_path / "band/two").mkdir()
+    (tmp_path / "band/two/diary.txt").write_text("dear diary")
+    make_song(tmp_path / "two.wav")
+    songs = [tmp_path / "band/one/mixture.wav", tmp_path / "two.wav"]
+    outcomes = run(songs, tmp_path / "band")
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
+    assert "would replace it" in outcomes[0].reason
+    assert "was not written by this command" in outcomes[1].reason
+    assert written(tmp_path / "band/one") == {"mixture.wav"}
+    assert written(tmp_path / "band/two") == {"diary.txt"}
+
+
+def test_what_the_listener_should_know_is_said_once(tmp_path, capsys):
+    soundfile.write(tmp_path / "loud.wav", np.full((4000, 2), 0.9), 8000)
+    (outcome,) = run([tmp_path / "loud.wav"], tmp_path / "out", audio_format="wav16")
+    assert len(outcome.notes) == 1 and "bass (+5.1 dB)" in outcome.notes[0]
+    assert capsys.readouterr().err.count("--format wav (float) keeps them") == 1
+    (outcome,) = run([tmp_path / "loud.wav"], tmp_path / "out", audio_format="wav")
+    assert outcome.notes == ()
+
+
+def test_a_full_device_is_one_sentence(tmp_path, capsys):
+    class Large(GainModel):
+        def __call__(self, mixture):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    make_song(tmp_path / "song.wav")
+    (outcome,) = run([tmp_path / "song.wav"], tmp_path / "out", Large())
+    assert outcome.status == "failed" and "smaller --batch-size" in outcome.reason
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,265 @@
+"""One song, streaming: read, resample, separate in chunks, resample back, write.
+
+Every part holds no more than it needs of the song, so memory does not grow with its length.  Stems
+have the song's own rate, channel count and exact length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixit_mss.data.audio import resample_blocks
+from mixit_mss.data.encoding import ENCODINGS, StemWriter, check_encoding, open_stem
+from mixit_mss.data.ffmpeg_pipe import describe
+from mixit_mss.errors import UserError
+from mixit_mss.evaluation.overlap_add import (
+    WINDOWS,
+    Model,
+    device_of,
+    separate_stream,
+    shift_samples,
+)
+from mixit_mss.evaluation.songs import MixtureStream, Song
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the estimates depend on, besides the network and the song.
+
+    Attributes:
+        stems: names to write; all of the network's if None.
+        two_stems: write this stem and ``no_<stem>``, the mixture minus it.
+        all_channels: write every output as ``channel_00``, ``channel_01``, ...: the way to hear a
+            network that has no names for its outputs yet.
+        chunk_seconds: length of a chunk.
+        hop_seconds: step between chunks.
+        batch_size: chunks given to the network at once.
+        shifts: how many delays of the song, from 0 to half a second, to average over.
+        window: how overlapping chunks are weighted: ``flat``, the paper's plain mean, or ``fade``.
+        half: compute in 16 bits where that is safe (automatic mixed precision).
+        audio_format: one of :data:`~mixit_mss.data.encoding.ENCODINGS`.
+    """
+
+    stems: tuple[str, ...] | None = None
+    two_stems: str | None = None
+    all_channels: bool = False
+    chunk_seconds: float = 12.0
+    hop_seconds: float = 6.0
+    batch_size: int = 1
+    shifts: int = 1
+    window: str = "flat"
+    half: bool = False
+    audio_format: str = "wav"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.hop_seconds <= self.chunk_seconds:
+            raise UserError(
+                f"--hop-seconds {self.hop_seconds:g} must be above 0 and at most "
+                f"--chunk-seconds {self.chunk_seconds:g}"
+            )
+        for name in ("batch_size", "shifts"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1"
+                )
+        if sum(map(bool, (self.stems, self.two_stems, self.all_channels))) > 1:
+            raise UserError(
+                "--stems, --two-stems and --all-channels exclude each other; give one of them"
+            )
+        for name, known in (("window", WINDOWS), ("audio_format", ENCODINGS)):
+            if getattr(self, name) not in known:
+                option = "format" if name == "audio_format" else name
+                raise UserError(
+                    f"--{option} {getattr(self, name)} is unknown; choose one of {', '.join(known)}"
+                )
+
+
+def separate_song(
+    model: Model,
+    song: Song,
+    folder: Path,
+    options: Options,
+    advance: Callable[[int, int | None], None] = lambda samples, total: None,
+) -> list[str]:
+    """Write one song's stems into ``folder``, streaming.
+
+    Args:
+        model: a network with ``sample_rate``, ``num_channels``, ``num_sources`` and ``stems``.
+        song: the song.
+        folder: must exist.
+        options: see :class:`Options`.
+        advance: hears of samples written, and of how many there will be if the header tells.
+
+    Returns:
+        Sentences on what the listener should know: damage in the file, samples that clip.
+
+    Raises:
+        UserError: the song cannot be read, or the format cannot hold it.
+    """
+    outputs = output_names(model, options)
+    with MixtureStream(song) as mixture, contextlib.ExitStack() as stack:
+        rate, channels = mixture.sample_rate, mixture.channels
+        check_encoding(options.audio_format, rate, channels)
+        tags, seconds = describe(song.parts[0]) if len(song.parts) == 1 else ({}, None)
+        frames = mixture.frames
+        if frames is None and seconds is not None:
+            frames = round(seconds * rate)
+        backlog = _Backlog(mixture, keep=options.two_stems is not None)
+        estimates = _estimates(model, backlog, rate, channels, list(outputs.values()), options)
+        names = list(outputs)
+        if options.two_stems is not None:
+            names.append(f"no_{options.two_stems}")
+        suffix = ENCODINGS[options.audio_format].suffix
+        stems = [folder / f"{name}.{suffix}" for name in names]
+        writers = [
+            stack.enter_context(open_stem(path, options.audio_format, rate, channels, tags, frames))
+            for path in stems
+        ]
+        written = 0
+        for block in estimates:
+            # resampling there and back may end a few samples late, never early
+            block = block[..., : backlog.read - written]
+            written += block.shape[-1]
+            if not np.isfinite(block).all():
+                raise UserError(
+                    f"'{song.parts[0]}': the network answered with infinite or undefined samples; "
+                    "try without --half, or another model"
+                )
+            if options.two_stems is not None:
+                rest = backlog.take(block.shape[-1]) - block[0]
+                block = np.stack([block[0], rest])
+            for writer, estimate in zip(writers, block, strict=True):
+                writer.write(estimate)
+            advance(block.shape[-1], frames)
+    if written == 0:
+        raise UserError(f"'{song.parts[0]}' holds no audio; leave it out or replace it")
+    return _notes(song, mixture.warnings, writers)
+
+
+def for_channels(model: Model, channels: int, half: bool = False) -> Model:
+    """The network for mixtures of any channel count, as (batch, channel, sample) -> estimates.
+
+    A multiple of the network's own count goes in groups, such as three pairs of six channels.  Of
+    any other count each channel goes alone, copied to all the network's inputs, and the mean of its
+    outputs comes back; so a mono song stays mono.
+
+    With ``half`` the network computes in bfloat16, or in float16 on a GPU without it, wherever
+    PyTorch's automatic mixed precision deems that safe.
+    """
+    width = model.num_channels
+    group = width if channels % width == 0 else 1
+
+    def separate(mixture: Tensor) -> Tensor:
+        device = device_of(model)
+        groups = mixture.to(device).reshape(-1, group, mixture.shape[-1])
+        with torch.autocast(device.type, _half_type(device), enabled=half):
+            estimates = model(groups if group == width else groups.expand(-1, width, -1))
+        if group != width:
+            estimates = estimates.mean(dim=2, keepdim=True)
+        return estimates.unflatten(0, (len(mixture), -1)).transpose(1, 2).flatten(2, 3)
+
+    return separate
+
+
+def output_names(model: Model, options: Options) -> dict[str, int]:
+    """File name of each wanted output, and its index among the network's outputs."""
+    if options.all_channels:
+        return {f"channel_{index:02d}": index for index in range(model.num_sources)}
+    if model.stems is None:
+        raise UserError(
+            f"the model's {model.num_sources} outputs have no names yet; give --all-channels to "
+            "hear each of them, or select channels first (stage 4)"
+        )
+    known = list(model.stems)
+    option = "--stems" if options.two_stems is None else "--two-stems"
+    wanted = options.stems or known
+    for name in wanted if options.two_stems is None else [options.two_stems]:
+        if name not in known:
+            raise UserError(f"{option}: the model has no stem '{name}'; it has {', '.join(known)}")
+    wanted = wanted if options.two_stems is None else [options.two_stems]
+    return {name: known.index(name) for name in wanted}
+
+
+class _Backlog:
+    """The mixture on its way to the network, and what is still to be taken from it, if kept."""
+
+    def __init__(self, blocks: Iterable[np.ndarray], keep: bool) -> None:
+        self._blocks, self._keep = blocks, keep
+        self._held: deque[np.ndarray] = deque()
+        self.read = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self.read += block.shape[-1]
+            if self._keep:
+                self._held.append(block)
+            yield block
+
+    def take(self, samples: int) -> np.ndarray:
+        """The next samples of the mixture; no more than were read."""
+        parts = []
+        while samples > 0:
+            block = self._held.popleft()
+            parts.append(block[..., :samples])
+            if samples < block.shape[-1]:
+                self._held.appendleft(block[..., samples:])
+            samples -= parts[-1].shape[-1]
+        return np.concatenate(parts, axis=-1)
+
+
+def _estimates(
+    model: Model,
+    mixture: Iterable[np.ndarray],
+    rate: int,
+    channels: int,
+    outputs: list[int],
+    options: Options,
+) -> Iterator[np.ndarray]:
+    """Blocks (source, channel, sample) of the wanted outputs, at the song's rate."""
+    chunk, hop = (
+        max(1, round(seconds * model.sample_rate))
+        for seconds in (options.chunk_seconds, options.hop_seconds)
+    )
+    at_model_rate = resample_blocks(mixture, rate, model.sample_rate)
+    estimates = separate_stream(
+        for_channels(model, channels, options.half),
+        map(torch.from_numpy, at_model_rate),
+        chunk,
+        hop,
+        options.batch_size,
+        shift_samples(options.shifts, model.sample_rate),
+        options.window,
+    )
+    wanted = (block[outputs].numpy() for block in estimates)
+    return (block for block in resample_blocks(wanted, model.sample_rate, rate) if block.size)
+
+
+def _half_type(device: torch.device) -> torch.dtype:
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
+
+
+def _notes(song: Song, warnings: list[str], writers: list[StemWriter]) -> list[str]:
+    notes = []
+    if warnings:
+        notes.append(
+            f"'{song.parts[0]}' is damaged and may have gaps; the decoder said {len(warnings)} "
+            f"times something like: {warnings[0].strip()}"
+        )
+    over = [writer for writer in writers if writer.over and writer.encoding != ENCODINGS["wav"]]
+    if over:
+        stems = ", ".join(f"{w.path.stem} ({20 * np.log10(w.peak):+.1f} dB)" for w in over)
+        notes.append(
+            f"'{song.parts[0]}': {sum(writer.over for writer in over)} samples exceed full scale and "
+            f"clip in {stems}; --format wav (float) keeps them"
+        )
+    return notes
