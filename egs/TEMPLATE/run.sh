@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # TEMPLATE: say here in one sentence which songs this recipe is about.  As it is, a MIDI band plays a
-# few, and every stage takes a minute or less on two CPU cores.
+# few, and all stages take minutes on two CPU cores.
 #
 #   ./run.sh                                 every stage
 #   ./run.sh --stage 4 --stop-stage 4        one stage again

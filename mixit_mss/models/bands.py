@@ -48,6 +48,30 @@ def mel_bands(num_bands: int, n_fft: int, sample_rate: int) -> tuple[int, ...]:
     return tuple(b - a for a, b in pairwise(edges))
 
 
+def band_widths(bands: Sequence[int] | int | None, n_fft: int, sample_rate: int) -> tuple[int, ...]:
+    """Widths in bins, lowest band first, from what a config says.
+
+    Args:
+        bands: the widths; or a number of bands, spaced on the mel scale; or None for
+            :data:`BANDS_44100_2048`.
+        n_fft: STFT window in samples.
+        sample_rate: in Hz.
+
+    Raises:
+        ValueError: the bands do not add up to the ``n_fft // 2 + 1`` bins, or one is empty.
+    """
+    if bands is None:
+        bands = BANDS_44100_2048
+    elif isinstance(bands, int):
+        bands = mel_bands(bands, n_fft, sample_rate)
+    if sum(bands) != n_fft // 2 + 1 or min(bands) < 1:
+        raise ValueError(
+            f"bands hold {sum(bands)} bins, but n_fft {n_fft} gives {n_fft // 2 + 1}: choose "
+            "widths of at least 1 that add up to it"
+        )
+    return tuple(bands)
+
+
 class BandLinear(nn.Module):
     """One linear layer per band: (batch, frame, band, in) -> (batch, frame, band, out)."""
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mixit_mss.models.bands import BANDS_44100_2048, BandMask, BandSplit, mel_bands
+from mixit_mss.models.bands import BandMask, BandSplit, band_widths
+from mixit_mss.models.checks import check_mixture, check_outputs, check_stems
 from mixit_mss.models.locoformer import LocoformerBlock
 from mixit_mss.models.stft import STFT
 
@@ -70,17 +71,8 @@ class BSLocoformer(nn.Module):
         stems: Sequence[str] | None = None,
     ):
         super().__init__()
-        if stems is not None and len(stems) != num_sources:
-            raise ValueError(f"{len(stems)} stems are named, but num_sources is {num_sources}")
-        if bands is None:
-            bands = BANDS_44100_2048
-        elif isinstance(bands, int):
-            bands = mel_bands(bands, n_fft, sample_rate)
-        if sum(bands) != n_fft // 2 + 1 or min(bands) < 1:
-            raise ValueError(
-                f"bands hold {sum(bands)} bins, but n_fft {n_fft} gives {n_fft // 2 + 1}: choose "
-                "widths of at least 1 that add up to it"
-            )
+        self.stems = check_stems(stems, num_sources)
+        bands = band_widths(bands, n_fft, sample_rate)
         self.config = {
             "num_sources": num_sources,
             "num_blocks": num_blocks,
@@ -99,7 +91,6 @@ class BSLocoformer(nn.Module):
         }
         self.num_sources, self.num_channels = num_sources, num_channels
         self.sample_rate = sample_rate
-        self.stems = None if stems is None else tuple(stems)
         self.stft = STFT(n_fft, hop)
         self.encoder = BandSplit(bands, num_channels, dim)
         self.separator = nn.Sequential(
@@ -142,7 +133,7 @@ class BSLocoformer(nn.Module):
             Masks (batch, source, channel, frame, bin) and the mixture's spectrum
             (batch, channel, frame, bin).
         """
-        self._check(mixture)
+        check_mixture(mixture, self.num_channels, finite=not self.training)
         precise = torch.promote_types(mixture.dtype, torch.float32)
         with torch.autocast(mixture.device.type, enabled=False):
             spectrum = self.stft(mixture.to(precise))
@@ -168,9 +159,7 @@ class BSLocoformer(nn.Module):
         Raises:
             ValueError: if an index is out of range, or no output is chosen.
         """
-        sources = list(sources)
-        if not sources or not all(0 <= source < self.num_sources for source in sources):
-            raise ValueError(f"choose outputs between 0 and {self.num_sources - 1}, got {sources}")
+        sources = check_outputs(sources, self.num_sources)
         if stems is None and self.stems is not None:
             stems = [self.stems[source] for source in sources]
         chosen = BSLocoformer(**{**self.config, "num_sources": len(sources), "stems": stems})
@@ -186,16 +175,3 @@ class BSLocoformer(nn.Module):
             for path in (block.band_path, block.frame_path):
                 features = checkpoint(path, features, use_reentrant=False)
         return features
-
-    def _check(self, mixture: Tensor) -> None:
-        if mixture.ndim != 3 or mixture.shape[1] != self.num_channels:
-            raise ValueError(
-                f"expected a mixture (batch, {self.num_channels} channels, sample), got shape "
-                f"{tuple(mixture.shape)}"
-            )
-        if mixture.numel() == 0:
-            raise ValueError(f"the mixture is empty: its shape is {tuple(mixture.shape)}")
-        if not mixture.is_floating_point():
-            raise ValueError(f"expected floating-point samples, got {mixture.dtype}")
-        if not self.training and not torch.isfinite(mixture).all():
-            raise ValueError("the mixture holds NaN or infinite samples: repair or skip it")

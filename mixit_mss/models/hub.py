@@ -51,13 +51,16 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> nn.Mod
     """Open a model folder, or ``hf:user/name`` from the Hugging Face hub, in evaluation mode.
 
     Raises:
-        UserError: if the folder is none, or its parts do not fit together.
+        UserError: if the folder is none, its parts do not fit together, or the network needs a
+            package that is not installed.
     """
     folder = _fetch(str(folder)[3:]) if str(folder).startswith("hf:") else Path(folder)
     config = read_card(folder)
     try:
         model = build_model(**config["model"])
         model.load_state_dict(load_file(folder / WEIGHTS))
+    except UserError:  # a package that this network needs
+        raise
     except Exception as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

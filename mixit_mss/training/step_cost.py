@@ -204,7 +204,8 @@ def _inverse_transform_by_shape() -> Iterator[None]:
         signal = frames[..., : hop_length or n_fft // 4, 1:].flatten(-2)
         return signal if length is None else functional.pad(signal, (0, length - signal.shape[-1]))
 
-    exact, torch.istft = torch.istft, side_by_side
+    exact = torch.istft
+    torch.istft = side_by_side  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -68,6 +68,15 @@ def commands(tmp_path, script, *options, models=()):
     return log.read_text().splitlines()
 
 
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_a_recipe_has_the_configs_that_its_options_name(tmp_path, recipe):
+    lines = commands(tmp_path, recipe / "run.sh", "--stage", "3", "--stop-stage", "5")
+    assert [line.split()[0] for line in lines[:2]] == ["pretrain", "select-channels"]
+    named = [word for line in lines for word in line.split() if word.endswith(".yaml")]
+    assert len(named) >= 4
+    assert [name for name in named if not (recipe / name).is_file()] == []
+
+
 def configs(lines):
     return [
         Path(line.split("--config ")[1].split()[0]).name for line in lines if "--config" in line
@@ -117,6 +126,13 @@ def test_the_band_takes_what_it_always_took(tmp_path):
     assert lines[2].endswith(f"--out {tmp_path}/manifests")
     assert f"--out {tmp_path}/exp/pretrain_tiny_seed1 " in lines[3]
     assert configs(lines) == ["pretrain.yaml"] + 4 * ["finetune.yaml"]
+
+
+def test_another_network_is_one_option_away(tmp_path):
+    options = ("--model", "bs_roformer", "--trainable", "all", "--stage", "3", "--stop-stage", "5")
+    lines = commands(tmp_path, ROOT / "egs/midi_band/run.sh", *options)
+    assert sum("conf/model_bs_roformer.yaml" in line for line in lines) == 2
+    assert read_yaml(ROOT / "egs/midi_band/conf/model_bs_roformer.yaml")["name"] == "bs_roformer"
 
 
 def test_the_papers_settings():

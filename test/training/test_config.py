@@ -19,7 +19,7 @@ def write(tmp_path, text, name="c.yaml"):
 
 
 def committed(pattern):
-    return sorted(RECIPES.glob(f"*/conf/{pattern}"))
+    return sorted(RECIPES.glob(f"*/conf/**/{pattern}"))
 
 
 def test_there_are_committed_configs():
