@@ -15,7 +15,7 @@ from pathlib import Path
 
 import soundfile
 
-from benchmarks.timing import alternate, print_table
+from benchmarks.timing import alternate_cpu, print_table
 from mixit_mss.bin import segment
 from mixit_mss.data.corpora.folder import unlabelled_songs
 from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
@@ -95,7 +95,7 @@ def compare(options: argparse.Namespace, folder: Path) -> list[list[str]]:
     for suffix in options.formats:
         corpus = folder / suffix
         seconds = make_corpus(songs, corpus, suffix, options.join)
-        took = alternate(
+        took, cpu = alternate_cpu(
             {
                 "ours": lambda corpus=corpus: prepare(corpus, folder / "ours", options.nj),
                 "ffmpeg": lambda corpus=corpus: transcode(corpus, folder / "theirs", options.nj),
@@ -103,8 +103,8 @@ def compare(options: argparse.Namespace, folder: Path) -> list[list[str]]:
             options.repeats,
         )
         speeds = [f"{seconds / took[name]:.0f}" for name in ("ours", "ffmpeg")]
-        share = f"{100 * took['ffmpeg'] / took['ours']:.0f}%"
-        rows.append([suffix, f"{seconds / 60:.1f}", *speeds, share])
+        shares = [f"{100 * t['ffmpeg'] / t['ours']:.0f}%" for t in (took, cpu)]
+        rows.append([suffix, f"{seconds / 60:.1f}", *speeds, *shares])
     return rows
 
 
@@ -113,7 +113,8 @@ def main(argv: list[str] | None = None) -> None:
     options = build_parser().parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         rows = compare(options, Path(folder))
-    header = ["", "minutes of audio", "ours, x real time", "ffmpeg, x real time", "ours / ffmpeg"]
+    header = ["", "minutes of audio", "ours, x real time", "ffmpeg, x real time"]
+    header += ["ours / ffmpeg", "by CPU time"]
     print_table(f"Songs to FLAC, {options.nj} processes", header, rows)
 
 

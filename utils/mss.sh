@@ -79,6 +79,13 @@ finetune_config() {
   esac
 }
 
+# starts_from_mixit: whether any fine-tuning starts from the pre-trained network; says so if none does
+starts_from_mixit() {
+  case " $init " in *" mixit "*) return 0 ;; esac
+  printf 'nothing to do: no training starts from it (--init %s)\n' "$init"
+  return 1
+}
+
 # separate_and_score EXPERIMENT MODEL ORDER LABEL: the test songs through one model, into its table
 separate_and_score() {
   launch separate --model "$2" --manifest "$manifests/labelled" --split test \
@@ -116,15 +123,19 @@ if begin 2 manifests; then
 fi
 
 if begin 3 "MixIT pre-training"; then
-  launch pretrain --config "$(config "pretrain_$model" pretrain)" \
-    --model "$conf_dir/model_$model.yaml" --manifest "$manifests/unlabelled" \
-    --out "$pretrained" --seed "$seed" --ngpu "$ngpu"
+  if starts_from_mixit; then
+    launch pretrain --config "$(config "pretrain_$model" pretrain)" \
+      --model "$conf_dir/model_$model.yaml" --manifest "$manifests/unlabelled" \
+      --out "$pretrained" --seed "$seed" --ngpu "$ngpu"
+  fi
   finish 3
 fi
 
 if begin 4 "channel selection"; then
-  launch select-channels --model "$pretrained/model" --manifest "$manifests/labelled" \
-    --stems "$stems" --out "$selected"
+  if starts_from_mixit; then
+    launch select-channels --model "$pretrained/model" --manifest "$manifests/labelled" \
+      --stems "$stems" --out "$selected"
+  fi
   finish 4
 fi
 

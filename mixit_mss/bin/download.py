@@ -75,6 +75,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--out", default="downloads", metavar="DIR", help="folder to fetch to (default: downloads)")
     add("--base-url", metavar="URL", help="folder of a mirror that has the archives by their names")
     add(
+        "--archives",
+        metavar="CSV",
+        help="sizes and checksums to go by in place of the published ones, for a corpus that was "
+        "packed anew: columns archive, bytes, extracted_bytes, sha256",
+    )
+    add(
         "--connections",
         type=int,
         default=4,
@@ -109,19 +115,22 @@ def main(argv: list[str] | None = None, archives: Mapping | None = None) -> None
         if options.existing:
             print(fma.check_layout(options.existing, options.subset))
         else:
-            _obtain([archives["metadata"], archives[options.subset]], options)
+            _obtain({key: archives[key] for key in ("metadata", options.subset)}, options)
     else:
         _show_once(musdb18hq.NOTICE, options)
         if options.existing:
             print(musdb18hq.check_layout(options.existing))
         else:
-            _obtain([archives["musdb18hq"]], options)
+            _obtain({"musdb18hq": archives["musdb18hq"]}, options)
 
 
-def _obtain(archives: list, options: argparse.Namespace) -> None:
-    from mixit_mss.data.archives import check_space, obtain
+def _obtain(known: Mapping, options: argparse.Namespace) -> None:
+    from mixit_mss.data.archives import check_space, listed_archives, obtain
     from mixit_mss.data.download import Transfer
 
+    if options.archives:
+        known = listed_archives(options.archives, known)
+    archives = list(known.values())
     if options.base_url:
         archives = [archive.at(options.base_url) for archive in archives]
     check_space(archives, options.out)

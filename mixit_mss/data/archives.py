@@ -65,6 +65,36 @@ class Archive:
         return replace(self, base_url=base_url)
 
 
+def listed_archives(table: str | Path, known: Mapping[str, Archive]) -> dict[str, Archive]:
+    """Archives with the sizes and checksums of a table in place of the published ones.
+
+    Args:
+        table: CSV with columns ``archive`` (a name of ``known``'s archives), ``bytes``,
+            ``extracted_bytes`` and ``sha256``.
+        known: archives by any key.
+
+    Raises:
+        UserError: the table cannot be read, or lacks one of ``known``.
+    """
+    try:
+        with open(table, encoding="utf-8", newline="") as file:
+            rows = {row["archive"]: row for row in csv.DictReader(file)}
+        return {
+            key: replace(
+                archive,
+                size=int(rows[archive.name]["bytes"]),
+                extracted_size=int(rows[archive.name]["extracted_bytes"]),
+                checksums={"sha256": rows[archive.name]["sha256"]},
+                size_tolerance=0.0,
+            )
+            for key, archive in known.items()
+        }
+    except KeyError as error:
+        raise UserError(f"'{table}' has no column or archive {error}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"'{table}' cannot be read as a table of archives ({error})") from error
+
+
 def obtain(
     archive: Archive,
     out: str | Path,

@@ -193,12 +193,17 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
     return outcome
 
 
+def _without_path(error: audio.AudioError, path: str) -> str:
+    """What is wrong with a file, for a table that names it in another column."""
+    return str(error).removeprefix(f"'{path}' ")
+
+
 def _listed(stem: str, path: str) -> PreparedTrack:
     """A track that stays as it is."""
     try:
         info = audio.probe(path)
     except audio.AudioError as error:
-        raise Rejection(path, "unreadable", str(error)) from error
+        raise Rejection(path, "unreadable", _without_path(error, path)) from error
     return PreparedTrack(stem, path, path, info.frames, info.sample_rate, info.channels)
 
 
@@ -231,7 +236,7 @@ def _store(
                         meter.add(block)
                         file.write(block)
     except audio.AudioError as error:
-        raise Rejection(source, "unreadable", str(error)) from error
+        raise Rejection(source, "unreadable", _without_path(error, source)) from error
     if blocks.warnings:
         raise Rejection(source, "decoder_warning", blocks.warnings[0])
     track = PreparedTrack(
