@@ -23,4 +23,6 @@ class Preempted(Exception):
     def __init__(self, signum: int, step: int):
         self.signum = signum
         name = signal.Signals(signum).name
-        super().__init__(f"stopped by {name} after step {step}; run the same command again to go on")
+        super().__init__(
+            f"stopped by {name} after step {step}; run the same command again to go on"
+        )
