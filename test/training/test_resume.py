@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -156,17 +157,21 @@ def test_kill_9_at_random_points(corpus):
         )
     finally:
         torch.set_num_threads(threads)
-    kills = 0
+    started = time.monotonic()
+    process = context.Process(target=_work, args=(corpus, "pretrain", "timed"))
+    process.start()
+    process.join()
+    seconds = time.monotonic() - started
     for stage, whole in wholes.items():
-        rounds = 0
-        while kills < (6 if stage == "pretrain" else 12):
+        kills = rounds = 0
+        while kills < 6:
             rounds += 1
-            assert rounds < 20
+            assert rounds < 40
             out = f"{stage}{rounds}"
             while True:
                 process = context.Process(target=_work, args=(corpus, stage, out))
                 process.start()
-                process.join(generator.uniform(0.3, 2.5))
+                process.join(generator.uniform(0.05, 0.9) * seconds)
                 if process.exitcode is None:
                     process.kill()
                     process.join()
