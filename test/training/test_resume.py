@@ -157,11 +157,12 @@ def test_kill_9_at_random_points(corpus):
         )
     finally:
         torch.set_num_threads(threads)
-    started = time.monotonic()
-    process = context.Process(target=_work, args=(corpus, "pretrain", "timed"))
-    process.start()
-    process.join()
-    seconds = time.monotonic() - started
+    for out in ("server starts", "timed"):
+        started = time.monotonic()
+        process = context.Process(target=_work, args=(corpus, "pretrain", out))
+        process.start()
+        process.join()
+        seconds = time.monotonic() - started
     for stage, whole in wholes.items():
         kills = rounds = 0
         while kills < 6:
