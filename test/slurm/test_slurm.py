@@ -46,7 +46,7 @@ def cluster():
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = make_corpus(tmp_path_factory.mktemp("corpus"))
-    edit(folder / "pretrain.yaml", epochs=30, num_workers=1)  # which SLURM's signals reach as well
+    edit(folder / "pretrain.yaml", epochs=60, num_workers=1)  # which SLURM's signals reach as well
     return folder
 
 
@@ -149,9 +149,9 @@ def test_a_training_is_preempted_left_found_again_and_finished(cluster, corpus):
     """With the weights of a run that nobody disturbed, bit for bit."""
     process = dispatch(cluster, corpus, *training("exp"))
     job = job_of(read_until(process, "logs in"))
-    wait_until(lambda: "epoch 1/30" in logs(corpus, job))
+    wait_until(lambda: "epoch 1/60" in logs(corpus, job))
+    process.send_signal(signal.SIGINT)  # first: the cluster may take a second to pass a signal on
     subprocess.run(["scancel", "--signal=USR2", job], env=cluster, check=True)
-    process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[0]
     assert process.returncode == 130
     assert f"job {job} goes on; 'scancel {job}' ends it" in said
@@ -180,7 +180,7 @@ def test_two_processes_train_as_one(cluster, corpus):
     subprocess.run(["scancel", job], env=cluster, check=True)
     said = process.communicate(timeout=150)[0]
     assert process.returncode == 0, said + logs(corpus, job_of(said))
-    assert "exp/model" not in said and "two/model: 60 steps" in said
+    assert "exp/model" not in said and "two/model: 120 steps" in said
     run_pretrain(corpus, out="whole")
     columns = ["epoch", "step", "lr", "train_loss", "val_loss"]
     ours, whole = (pd.read_csv(corpus / out / "history.csv")[columns] for out in ("two", "whole"))
