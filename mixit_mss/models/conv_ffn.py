@@ -37,7 +37,7 @@ def norm_conv_swiglu(
 
     Args:
         x: features (batch, frame, band, feature D), taken as zero outside its bounds.
-        gamma: gain of the norm (D,), see :func:`~mixit_mss.models.rms_group_norm.rms_group_norm`.
+        gamma: gain of the norm (D,), see :mod:`~mixit_mss.models.rms_group_norm`.
         conv_weight: (2C, D, K), as ``Conv1d``'s; ``conv_bias``: (2C,).
         deconv_weight: (C, D, K), as ``ConvTranspose1d``'s; ``deconv_bias``: (D,).
         num_groups: of the norm.

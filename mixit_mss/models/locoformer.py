@@ -11,14 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mixit_mss.models.conv_ffn import norm_conv_swiglu
-from mixit_mss.models.rms_group_norm import rms_group_norm
+from mixit_mss.models.norm_linear import norm_linear
 
 FRAME, BAND = 1, 2
 """Axes of (batch, frame, band, feature) along which a path can run."""
 
 
 class RMSGroupNorm(nn.Module):
-    """RMS normalisation of ``num_groups`` groups of features at every time-frequency point."""
+    """RMS normalisation of ``num_groups`` groups of features at every time-frequency point.
+
+    What comes after it computes it, see :mod:`mixit_mss.models.rms_group_norm`.
+    """
 
     def __init__(self, dim: int, num_groups: int):
         super().__init__()
@@ -26,10 +29,6 @@ class RMSGroupNorm(nn.Module):
             raise ValueError(f"dim {dim} is not divisible by num_groups {num_groups}")
         self.num_groups = num_groups
         self.gamma = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (..., feature) -> the same shape."""
-        return rms_group_norm(x, self.gamma, self.num_groups)
 
 
 class ConvSwiGLU(nn.Module):
@@ -72,11 +71,10 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (batch, frame, band, feature) -> the same shape."""
-        # three products rather than one: each result is contiguous, so that heads can be views
-        q, k, v = (self._heads(functional.linear(x, w)) for w in self.qkv.weight.chunk(3))
-        y = functional.scaled_dot_product_attention(q, k, v)
+    def forward(self, x: Tensor, norm: RMSGroupNorm) -> Tensor:
+        """Features (batch, frame, band, feature), to be normalised first -> the same shape."""
+        qkv = norm_linear(x, norm.gamma, self.qkv.weight, num_groups=norm.num_groups, parts=3)
+        y = functional.scaled_dot_product_attention(*map(self._heads, qkv))
         return self.out(y.transpose(1, 2).reshape(x.shape))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -108,7 +106,7 @@ class LocoformerPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features (batch, frame, band, feature) -> the same shape."""
         x = x + self.dropout(self.ffn1(x, self.norm1))
-        x = x + self.dropout(self.attention(self.norm_attention(x)))
+        x = x + self.dropout(self.attention(x, self.norm_attention))
         return x + self.dropout(self.ffn2(x, self.norm2))
 
 

@@ -1,16 +1,15 @@
-"""RMS group normalisation with a gradient that keeps only its input."""
+"""RMS group normalisation and its gradient, for the layers that compute it again from its input."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 EPS = 1e-5
 """Added to the root mean square itself, not under the root, as in the published network."""
 
 
-def rms_group_norm(x: Tensor, gamma: Tensor, num_groups: int) -> Tensor:
+def normalise(x: Tensor, gamma: Tensor, num_groups: int) -> Tensor:
     """``x / (rms(x) + EPS) * gamma``, the RMS taken over each of ``num_groups`` feature groups.
 
     Args:
@@ -21,24 +20,6 @@ def rms_group_norm(x: Tensor, gamma: Tensor, num_groups: int) -> Tensor:
     Returns:
         The shape of ``x``, in the precision of ``gamma``.  Zeros give zeros and a zero gradient.
     """
-    return _RMSGroupNorm.apply(x, gamma, num_groups)
-
-
-class _RMSGroupNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, gamma, num_groups):
-        ctx.save_for_backward(x, gamma)
-        ctx.num_groups = num_groups
-        return normalise(x, gamma, num_groups)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        return *normalise_gradient(grad, *ctx.saved_tensors, ctx.num_groups), None
-
-
-def normalise(x: Tensor, gamma: Tensor, num_groups: int) -> Tensor:
-    """:func:`rms_group_norm` without a gradient of its own."""
     grouped = _grouped(x, gamma.dtype, num_groups)
     out = grouped * (_rms(grouped) + EPS).reciprocal()
     return out.mul_(gamma.view(num_groups, -1)).view(x.shape)
