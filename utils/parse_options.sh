@@ -9,6 +9,7 @@
 #
 # An option is a line `name=default  # help` in lower case, not indented, above the one that sources this
 # file: --unlabelled-dir DIR or --unlabelled-dir=DIR. (What is no option is upper case, or comes below.)
+# A line that sources some other *_options.sh of this folder stands for the options there.
 # Its default decides what is accepted: a whole number, true or false, or words out of the a|b|c with which
 # the help begins; else any text. A path for an option named *_dir counts from the folder one is in.
 # --help shows the comment at the head of the script and the options. What is not understood ends the
@@ -32,12 +33,16 @@ _options_find() {
   _options_fail "cannot find itself ($1) to read its options from"
 }
 
-# _options_read PATH LINE: fill the table of names, helps and kinds (number, a|b|c, or empty for text).
+# _options_read: fill the table of names, helps and kinds (number, a|b|c, or empty for text) from the
+# lines of a script on standard input.
 _options_read() {
   local _options_line _options_name _options_help _options_kind
   local _options_assignment='^([a-z][a-z0-9_]*)=' _options_comment='[[:space:]]#[[:space:]]+(.*)$'
-  local _options_words='^[A-Za-z0-9_.-]+([|][A-Za-z0-9_.-]+)+'
+  local _options_words='^[A-Za-z0-9_.-]+([|][A-Za-z0-9_.-]+)+' _options_shared='^[.] .*/([a-z]+_options[.]sh)'
   while IFS= read -r _options_line; do
+    if [[ $_options_line =~ $_options_shared && ${BASH_REMATCH[1]} != parse_options.sh ]]; then
+      _options_read <"${BASH_SOURCE[0]%/*}/${BASH_REMATCH[1]}"
+    fi
     [[ $_options_line =~ $_options_assignment ]] || continue
     _options_name=${BASH_REMATCH[1]} _options_help="" _options_kind=""
     [[ $_options_line =~ $_options_comment ]] && _options_help=${BASH_REMATCH[1]}
@@ -48,7 +53,7 @@ _options_read() {
       *) _options_kind=number ;;
     esac
     _options_names+=("$_options_name") _options_helps+=("$_options_help") _options_kinds+=("$_options_kind")
-  done < <(head -n "$2" "$1")
+  done
 }
 
 # _options_show PATH: what --help prints.
@@ -106,7 +111,7 @@ _options_parse() {
 
 _options_names=() _options_helps=() _options_kinds=()
 _options_script=$(_options_find "${BASH_SOURCE[1]}" "${BASH_LINENO[0]}") || exit 1
-_options_read "$_options_script" "${BASH_LINENO[0]}"
+_options_read < <(head -n "${BASH_LINENO[0]}" "$_options_script")
 _options_parse "$@"
 unset -v _options_names _options_helps _options_kinds _options_script
 unset -f _options_fail _options_find _options_read _options_show _options_set _options_parse

@@ -18,12 +18,7 @@ trainable=all           # all|encoder_decoder: what it trains
 seed=1                  # of weights and training data
 nj=4                    # processes for audio
 ngpu=1                  # devices for training, where there are GPUs
-executor=local          # local|slurm: where the heavy commands run; what follows is for slurm
-partition=              # of the cluster; empty for its own choice
-time=24:00:00           # limit of a job; a training that reaches it goes on in the next
-num_jobs=8              # jobs that share the songs in stages 1 and 6
-num_nodes=1             # machines for training, each with ngpu devices
-slurm_options=          # more options of sbatch: "account=music qos=long mem=64G"
+. "$(dirname "${BASH_SOURCE[0]}")/../../utils/cluster_options.sh"
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/parse_options.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")"

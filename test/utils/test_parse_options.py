@@ -140,6 +140,16 @@ def test_finds_the_options_of_a_script_that_changed_its_folder(run):
     assert run("--stage", "2", path=str(run.script)) == (0, "2,6,scratch mixit,true,,a b,2", "")
 
 
+def test_reads_the_options_of_a_file_that_is_sourced(run):
+    shared = ROOT / "utils" / "cluster_options.sh"
+    text = run.script.read_text()
+    text = text.replace("\n  indented", f'\n. "{shared}"\n  indented').replace("$nj", "$num_jobs")
+    run.script.write_text(text)
+    assert run("--num-jobs", "3") == (0, "0,6,scratch mixit,true,,a b,3", "")
+    assert run("--num-jobs", "x")[0] == 1
+    assert "--num-jobs 8" in " ".join(run("--help")[1].split())
+
+
 def test_leaves_nothing_of_its_own_in_the_script(run):
     with run.script.open("a") as script:
         script.write("compgen -v _options || true\ncompgen -A function || true\n")
