@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import os
 import shutil
 import subprocess
@@ -16,7 +14,6 @@ from pathlib import Path
 import soundfile
 
 from benchmarks.timing import alternate_cpu, print_table
-from mixit_mss.bin import segment
 from mixit_mss.data.corpora.folder import unlabelled_songs
 from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 
@@ -63,11 +60,12 @@ def make_corpus(songs: list[str], folder: Path, suffix: str, join: int) -> float
 
 
 def prepare(corpus: Path, out: Path, nj: int) -> None:
-    """Our stage 1, from nothing."""
+    """Our stage 1, from nothing, as a command of its own."""
     shutil.rmtree(out, ignore_errors=True)
     options = ["--kind", "unlabelled", "--valid-fraction", "0", "--nj", str(nj)]
-    with contextlib.redirect_stdout(io.StringIO()):
-        segment.main(["--input", str(corpus), "--out", str(out), *options])
+    command = [sys.executable, "-m", "mixit_mss.bin.segment", *options]
+    command += ["--input", str(corpus), "--out", str(out)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
 
 def transcode(corpus: Path, out: Path, nj: int) -> None:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 import soundfile
@@ -28,6 +28,11 @@ from mixit_mss.data.resampling import (  # noqa: F401 - part of the door
 )
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
+
+if TYPE_CHECKING:  # in the standard library as of Python 3.13
+    from typing_extensions import TypeIs
+
+Frames = TypeVar("Frames", bound="int | None")
 
 # A block, half a MiB of stereo, stays in a core's cache while it is measured and encoded.
 BLOCK_FRAMES = 1 << 16
@@ -51,19 +56,23 @@ class AudioError(UserError):
 
 
 @dataclass(frozen=True)
-class AudioInfo:
+class AudioInfo(Generic[Frames]):
     """What the header says: ``frames`` are samples per channel, ``sample_rate`` is in Hz.
 
     ``frames`` is None where the header does not state it exactly, and nobody counted.
     """
 
     path: str
-    frames: int | None
+    frames: Frames
     sample_rate: int
     channels: int
 
 
-def probe(path: str | Path, count: bool = True) -> AudioInfo:
+@overload
+def probe(path: str | Path, count: Literal[True] = True) -> AudioInfo[int]: ...
+@overload
+def probe(path: str | Path, count: bool) -> AudioInfo[int | None]: ...
+def probe(path: str | Path, count: bool = True) -> AudioInfo[Any]:
     """Length, rate and channels of a file, from its header alone where libsndfile reads it.
 
     Args:
@@ -108,7 +117,7 @@ def read(path: str | Path, start: int = 0, frames: int | None = None) -> tuple[n
                 f"'{path}' ends before sample {start + frames}; "
                 "it is cut short, or was changed after it was listed"
             )
-        return _planar(samples), file.samplerate
+        return planar(samples), file.samplerate
 
 
 class AudioStream:
@@ -117,6 +126,7 @@ class AudioStream:
     Attributes:
         sample_rate: Hz.
         channels: number of channels.
+        integers: whether the file holds 16-bit samples, as :meth:`raw` then gives them.
         frames: samples per channel that the header promises; None where ffmpeg decodes, whose
             headers round.
         warnings: at the end, the lines in which the decoder reported damage.  A song with broken
@@ -130,12 +140,15 @@ class AudioStream:
             self._file = _open(path)
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
         self.frames = None if _is_ffmpeg(self._file) else self._file.frames
+        self.integers = not _is_ffmpeg(self._file) and self._file.subtype == "PCM_16"
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        return map(planar, self.raw())
+
+    def raw(self) -> Iterator[np.ndarray]:
+        """The blocks as they are decoded: (sample, channel), int16 or float32; see :func:`planar`."""
         with self._file:
-            decode = self._by_ffmpeg if _is_ffmpeg(self._file) else self._by_soundfile
-            for block in decode():
-                yield _planar(block)
+            yield from self._by_ffmpeg() if _is_ffmpeg(self._file) else self._by_soundfile()
 
     def _by_soundfile(self) -> Iterator[np.ndarray]:
         file, count, is_mp3 = self._file, 0, self._file.format == "MP3"
@@ -279,6 +292,10 @@ class Writer:
             samples = to_integers(waveform, 24) << 8  # libsndfile takes the upper bits of 32
         else:
             samples = waveform.T
+        self.write_raw(samples)
+
+    def write_raw(self, samples: np.ndarray) -> None:
+        """Add (sample, channel) samples as they are to be stored."""
         try:
             self._file.write(np.ascontiguousarray(samples))
         except (soundfile.LibsndfileError, AssertionError) as error:
@@ -325,7 +342,7 @@ def _open(
         raise _unreadable(path, str(error) or reason) from error
 
 
-def _is_ffmpeg(file: soundfile.SoundFile | FfmpegDecoder) -> bool:
+def _is_ffmpeg(file: soundfile.SoundFile | FfmpegDecoder) -> TypeIs[FfmpegDecoder]:
     return isinstance(file, FfmpegDecoder)
 
 
@@ -375,8 +392,8 @@ def _raw(file: soundfile.SoundFile, frames: int) -> np.ndarray:
     return file.read(frames, "int16" if file.subtype == "PCM_16" else "float32", always_2d=True)
 
 
-def _planar(samples: np.ndarray) -> np.ndarray:
-    """(channel, sample) float32 of (sample, channel) int16 or float32.
+def planar(samples: np.ndarray) -> np.ndarray:
+    """Waveform (channel, sample) float32 of (sample, channel) int16 or float32.
 
     16-bit samples are converted here and not by libsndfile, with the same result, because the axes
     have to be swapped anyway: one pass over memory instead of two.

@@ -138,7 +138,8 @@ def assemble(
     """
     unlabelled = isinstance(settings, UnlabelledSettings)
     first_with: dict[str, str] = {}
-    kept, rejected = [], []
+    kept: list[tuple[Song, PreparedTrack]] = []
+    rejected: list[tuple[str, float | str, str, str]] = []
     for song, outcome in zip(songs, outcomes, strict=True):
         rejected += [(path, "", reason, detail) for path, reason, detail in outcome.rejected]
         twin = first_with.setdefault(outcome.content, song.name) if outcome.tracks else song.name
@@ -178,7 +179,7 @@ def draw_validation(names: Iterable[str], fraction: float) -> set[str]:
     place = {
         name: int(hashlib.sha256(name.encode()).hexdigest()[:13], 16) / 16**13 for name in names
     }
-    ordered = sorted(place, key=place.get)
+    ordered = sorted(place, key=place.__getitem__)
     drawn = sum(value < fraction for value in place.values())
     at_least = 2 if fraction > 0 and len(ordered) >= 4 else 0
     return set(ordered[: max(drawn, at_least)])

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -24,6 +26,23 @@ from mixit_mss.errors import UserError
 # A segment may hold some silence.  A crop that is silent throughout teaches nothing and has no SNR,
 # so another place in the segment is tried, at most this often.
 MAX_TRIES = 10
+
+
+class AudioForm(TypedDict):
+    """What examples are brought to: a rate in Hz, and so many channels."""
+
+    sample_rate: int
+    num_channels: int
+
+
+class FiniteDataset(Protocol):
+    """A dataset whose examples run out, as those to validate on."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """One of them."""
 
 
 class UnlabelledMixtures(Dataset):
@@ -123,13 +142,13 @@ class LabelledStems(Dataset):
             SegmentPool(manifest.select(stem=stem), chunk_seconds, sample_rate, num_channels, stem)
             for stem in stems
         ]
-        self._mixing = {"level": normalise, "gain_db": gain_db, "drop": drop}
+        self._mix = partial(dynamic_mixing, level=normalise, gain_db=gain_db, drop=drop)
         self._seed = seed
 
     def __getitem__(self, index: int) -> torch.Tensor:
         generator = np.random.default_rng((self._seed, index))
         crops = [pool.crop(int(generator.integers(len(pool))), generator) for pool in self._pools]
-        return torch.from_numpy(dynamic_mixing(np.stack(crops), generator, **self._mixing))
+        return torch.from_numpy(self._mix(np.stack(crops), generator))
 
 
 class LabelledChunks(Dataset):

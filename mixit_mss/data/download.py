@@ -19,13 +19,13 @@ import socket
 import ssl
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
 
 from mixit_mss import __version__
 from mixit_mss.data.disk import in_words
@@ -63,7 +63,7 @@ class Transfer:
 
     def pause(self, failures: int, error: Exception) -> float:
         """Seconds to wait after so many failures in a row, or as long as the server asks for."""
-        asked = error.headers.get("Retry-After", "") if _is_answer(error) else ""
+        asked = error.headers.get("Retry-After", "") if isinstance(error, HTTPError) else ""
         doubled = self.first_wait * 2 ** (failures - 1)
         return min(max(doubled, int(asked) if asked.isdigit() else 0.0), self.longest_wait)
 
@@ -298,20 +298,16 @@ def _open(url: str, transfer: Transfer, span: str | None = None) -> http.client.
     return urllib.request.urlopen(request, timeout=transfer.timeout)
 
 
-def _is_answer(error: Exception) -> bool:
-    return isinstance(error, urllib.error.HTTPError)
-
-
 def _is_final(error: Exception) -> bool:
     """Whether the same request would fail again, however long one waits."""
-    if _is_answer(error):
+    if isinstance(error, HTTPError):
         error.close()
         return 400 <= error.code < 500 and error.code not in PASSING
     return isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError)
 
 
 def _reason(error: Exception | None) -> str:
-    if _is_answer(error):
+    if isinstance(error, HTTPError):
         return f"the server answered {error.code} {error.reason}"
     return str(getattr(error, "reason", error)) or type(error).__name__
 

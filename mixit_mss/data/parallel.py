@@ -33,7 +33,7 @@ def run_parallel(
             job = waiting.popleft()
             yield job, work(job)
     while waiting:
-        suspects = []
+        suspects: list[Any] = []
         with _pool(num_processes) as pool:
             running: dict[Future, Any] = {}
             while (waiting or running) and not suspects:
@@ -73,8 +73,12 @@ def _follow_parent() -> None:
         if hasattr(signal, name):  # Windows has none
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
+    parent = multiprocessing.parent_process()
+    if parent is None:  # only in a process that nobody spawned
+        return
+
     def wait_for_parent() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait_for_parent, daemon=True).start()

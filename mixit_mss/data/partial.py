@@ -44,7 +44,9 @@ class PartialFile:
     def resume(cls, path: Path) -> PartialFile | None:
         """The one that a former process left, if its state makes sense."""
         state = _read_state(path)
-        return state and cls(path, state["size"], state["piece_bytes"], state["received"])
+        if state is None:
+            return None
+        return cls(path, state["size"], state["piece_bytes"], state["received"])
 
     def span(self, piece: int) -> tuple[int, int]:
         """First byte of a piece that has not come yet, and the piece's end."""

@@ -6,7 +6,7 @@ A song is streamed, so the memory needed does not depend on its length.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,7 +98,8 @@ class PreparedTrack:
 class Outcome:
     """What became of a song: its tracks, or the files that were rejected and why.
 
-    ``rejected`` holds (path, reason, detail); ``content`` is a hash of the decoded samples.
+    ``rejected`` holds (path, reason, detail); ``content`` is a hash of the samples: as stored, or as
+    decoded where only the original file is kept.
     """
 
     tracks: list[PreparedTrack] = field(default_factory=list)
@@ -110,7 +111,7 @@ class Rejection(Exception):
     """A song that cannot be used: (path, reason code, detail)."""
 
 
-def prepare_song(job: tuple[Song, Path, Settings]) -> Outcome:
+def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) -> Outcome:
     """Prepare one song in a corpus folder; a song that cannot be used is a result, not an error.
 
     Even a fault that nobody foresaw counts as such, because it must not stop a hundred thousand
@@ -225,16 +226,16 @@ def _store(
             rate = blocks.sample_rate if keep_source else settings.sample_rate
             channels = blocks.channels if keep_source else settings.channels
             meter, digest = PowerMeter(rate, interval_seconds), hashlib.sha256()
-            checked = _checked(blocks, source, digest)
             if keep_source:
-                for block in checked:
+                for block in _finite(blocks, source):
                     meter.add(block)
+                    digest.update(block)
             else:
                 with audio.open_writer(folder / stored, rate, channels) as file:
-                    for block in audio.resample_blocks(checked, blocks.sample_rate, rate):
-                        block = audio.to_channels(block, channels)
+                    for block, samples in _converted(blocks, source, rate, channels):
                         meter.add(block)
-                        file.write(block)
+                        digest.update(samples)
+                        file.write_raw(samples)
     except audio.AudioError as error:
         raise Rejection(source, "unreadable", _without_path(error, source)) from error
     if blocks.warnings:
@@ -258,10 +259,25 @@ def _check_format(blocks: audio.AudioStream, source: str, settings: Settings) ->
         raise Rejection(source, "sample_rate", f"{rate} Hz has no small ratio to the wanted rate")
 
 
-def _checked(blocks: Iterable[np.ndarray], source: str, digest) -> Iterator[np.ndarray]:
-    """Pass the blocks on, through a hash; a float file can hold what no number is."""
+def _converted(
+    blocks: audio.AudioStream, source: str, rate: int, channels: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks (channel, sample) at the wanted rate, each with its 16-bit samples (sample, channel).
+
+    16-bit samples that are wanted as they are stay the same, and cost no conversion.
+    """
+    if blocks.integers and (blocks.sample_rate, blocks.channels) == (rate, channels):
+        for samples in blocks.raw():
+            yield audio.planar(samples), samples
+        return
+    for block in audio.resample_blocks(_finite(blocks, source), blocks.sample_rate, rate):
+        block = audio.to_channels(block, channels)
+        yield block, audio.to_integers(block, 16)
+
+
+def _finite(blocks: audio.AudioStream, source: str) -> Iterator[np.ndarray]:
+    """Pass the blocks on; a float file can hold what no number is."""
     for block in blocks:
-        if not np.isfinite(block).all():
+        if not (blocks.integers or np.isfinite(block).all()):
             raise Rejection(source, "unreadable", "has samples that are not finite numbers")
-        digest.update(block)
         yield block

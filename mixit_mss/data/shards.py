@@ -12,17 +12,17 @@ Item = TypeVar("Item")
 
 
 class Shard(NamedTuple):
-    """Share ``number`` (from 1) of ``count``; written ``3/8``."""
+    """Share ``number`` (from 1) of ``total``; written ``3/8``."""
 
     number: int
-    count: int
+    total: int
 
     def of(self, items: Sequence[Item]) -> list[Item]:
-        """Every ``count``-th item from ``number`` on: neighbours, often alike in length, part."""
-        return list(items[self.number - 1 :: self.count])
+        """Every ``total``-th item from ``number`` on: neighbours, often alike in length, part."""
+        return list(items[self.number - 1 :: self.total])
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
+        return f"{self.number}/{self.total}"
 
 
 def parse_shard(text: str) -> Shard:
