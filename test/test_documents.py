@@ -65,6 +65,7 @@ def test_every_option_exists(document):
             here = (ROOT / document).parent
             scripts = [here / words[0], ROOT / words[0], ROOT / "egs/midi_band/run.sh"]
             text = next(script for script in scripts if script.is_file()).read_text()
+            text += (ROOT / "utils/cluster_options.sh").read_text()
             known = {f"--{name.replace('_', '-')}" for name in re.findall(r"^(\w+)=", text, re.M)}
             known.add("--help")
         else:
