@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": "what a training run will cost before it starts",
     "pretrain": "stage 3: mixture-invariant training on unlabelled songs",
     "select-channels": "stage 4: keep the outputs that the stems vote for",
+    "diagnose": "what the outputs of a network do on songs with known stems",
     "finetune": "stage 5: supervised training on stems",
     "score": "stage 6: uSDR and cSDR of estimates against references",
     "import-official": "the weights that the paper's authors published, as a model folder",

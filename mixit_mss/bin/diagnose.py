@@ -1,0 +1,160 @@
+"""What the outputs of a network do on songs with known stems."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from mixit_mss.bin.main import run
+from mixit_mss.errors import UserError
+
+SUMMARY, CHUNKS, FIGURE = "diagnosis.json", "chunks.csv", "diagnosis.svg"
+DETAILS = """\
+It writes
+  diagnosis.json  the means: active_outputs, degenerate_share (chunks in which a
+                  single output reproduces the whole mixture), snr,
+                  snr_improvement, grouped_snr (of the best groups of outputs)
+                  and their _per_stem, outputs_per_stem (over-separation if more
+                  than 1), stems_per_output (under-separation if more than 1),
+                  shares, contents, and the stems' waveform_correlation,
+                  spectral_overlap and onset_correlation
+  chunks.csv      the same of every chunk
+  diagnosis.svg   who carries what
+
+examples:
+  mixit-mss diagnose --model exp/pretrain/model --manifest manifests/labelled --out diagnosis
+  mixit-mss diagnose --model official:mixit.fma-large.bslocoformer-medium.12outputs
+      --manifest manifests/labelled --stems vocals,drums,bass,other --out diagnosis
+"""
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults shown, and the list of files as it is."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``mixit-mss diagnose``."""
+    parser = argparse.ArgumentParser(
+        prog="mixit-mss diagnose",
+        formatter_class=_Help,
+        description="""\
+Look at what the outputs of a network do on songs whose stems are known: how
+many outputs sound, which of them share a stem (over-separation), which mix
+several stems (under-separation) or reproduce the whole mixture, how near single
+outputs and the best groups of outputs come to the stems, and how alike the
+stems are. For networks that were trained without labels, and for any other. The
+songs are cut into chunks, and each mixture is the sum of the stems.""",
+        epilog=DETAILS,
+    )
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="FOLDER",
+        help="model folder, hf:USER/NAME on the Hugging Face hub, or official:NAME for weights that "
+        "the paper's authors published (`mixit-mss import-official list` lists them)",
+    )
+    parser.add_argument("--manifest", required=True, help="such as manifests/labelled")
+    parser.add_argument("--split", default="test", help="which songs of --manifest")
+    parser.add_argument(
+        "--stems",
+        metavar="A,B,...",
+        help="names, of any number; all that the songs have if left out",
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--chunk-seconds", type=float, default=6.0, help="length of a chunk")
+    parser.add_argument(
+        "--active-db",
+        type=float,
+        default=30.0,
+        help="an output or a stem sounds in a chunk if it is at most so far below the mixture; 30 "
+        "is where the training's loss is clamped",
+    )
+    parser.add_argument(
+        "--degenerate-db",
+        type=float,
+        default=10.0,
+        help="an output reproduces the whole mixture if its SNR against it is at least this",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, diagnose, write, say it in words."""
+    args = build_parser().parse_args(argv)
+    for name in ("chunk_seconds", "active_db", "degenerate_db"):
+        value = getattr(args, name)
+        if not (value > 0 and math.isfinite(value)):
+            raise UserError(f"--{name.replace('_', '-')} {value:g} must be more than 0")
+    out = Path(args.out)
+    from mixit_mss.data.manifest import manifest_paths, read_manifest
+    from mixit_mss.evaluation.diagnosis import describe, diagnose, summarise
+    from mixit_mss.evaluation.separation import open_model, pick_device
+    from mixit_mss.files import atomic_folder, fingerprint, is_done, mark_done, write_json
+
+    options = {key: value for key, value in vars(args).items() if key not in ("device", "out")}
+    inputs = [*_weights(args.model), *manifest_paths(args.manifest)]
+    identity = fingerprint(options, inputs)
+    if is_done(out, identity):
+        print(f"{out}: nothing changed, nothing to do")
+        return
+    _check_out(out)
+    songs = read_manifest(args.manifest).select(split=args.split)
+    stems = _stems(args.stems, [stem for stem in songs.stems() if stem != "mixture"])
+    device = pick_device(args.device)
+    model = open_model(args.model).to(device).eval()
+    table = diagnose(model, songs, stems, args.chunk_seconds, args.active_db, device)
+    summary = summarise(table, stems, args.degenerate_db)
+    print(describe(summary))
+
+    from mixit_mss.report.diagnosis_figure import draw_diagnosis
+
+    with atomic_folder(out) as partial:
+        table.to_csv(partial / CHUNKS, index=False, lineterminator="\n", float_format="%.6g")
+        title = f"{args.model}: {summary['songs']} songs, {summary['chunks']} chunks"
+        draw_diagnosis(partial / FIGURE, summary, title)
+        write_json(partial / SUMMARY, {**options, **summary})
+        mark_done(partial, identity)
+
+
+def _weights(model: str) -> list[Path]:
+    """The files of a network that lies here; one that is fetched goes by its name."""
+    from mixit_mss.evaluation.separation import OFFICIAL
+    from mixit_mss.models.hub import CONFIG, WEIGHTS
+
+    if model.startswith(OFFICIAL):
+        return [Path(model.removeprefix(OFFICIAL))]
+    return [Path(model) / CONFIG, Path(model) / WEIGHTS]
+
+
+def _stems(wanted: str | None, known: list[str]) -> list[str]:
+    names = known if wanted is None else [name.strip() for name in wanted.split(",")]
+    if not known:
+        raise UserError("--manifest has no stems in this split: choose another --split")
+    if not all(names) or len(set(names)) < len(names) or "mixture" in names:
+        raise UserError(f"--stems {wanted!r}: give different names of stems, separated by commas")
+    if len(names) < 2:
+        raise UserError(f"{names[0]} alone is no mixture: give two --stems or more")
+    return names
+
+
+def _check_out(out: Path) -> None:
+    """Refuse to replace a folder with anything in it that this command did not write."""
+    from mixit_mss.files import STAMP
+
+    if not out.exists():
+        return
+    strange = "" if out.is_dir() else out.name
+    if out.is_dir():
+        ours = {SUMMARY, CHUNKS, FIGURE, STAMP}
+        strange = next((path.name for path in sorted(out.iterdir()) if path.name not in ours), "")
+    if strange:
+        raise UserError(
+            f"--out '{out}' holds {strange}, which is not of a diagnosis; choose another folder"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, "diagnose"))
