@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
-from mixit_mss.models.rms_group_norm import normalise, normalise_gradient
+from mixit_mss.models.rms_group_norm import ROWS, normalise, normalise_gradient
 
 FRAME = 1
-_ROWS = 2048  # unfolded rows at a time in the weight gradient: they stay in the cache
 
 
 def norm_conv_swiglu(
@@ -46,7 +46,7 @@ def norm_conv_swiglu(
     Returns:
         Features of the shape of ``x``.
     """
-    weights = (conv_weight, conv_bias, deconv_weight, deconv_bias)
+    weights: tuple[Tensor, ...] = (conv_weight, conv_bias, deconv_weight, deconv_bias)
     device = x.device.type
     if torch.is_autocast_enabled(device):
         weights = tuple(t.to(torch.get_autocast_dtype(device)) for t in weights)
@@ -72,36 +72,45 @@ class _NormConvSwiGLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         x, gamma, pre, conv_weight, deconv_weight = ctx.saved_tensors
-        axis, taps = ctx.axis, conv_weight.shape[2]
+        axis = ctx.axis
         trained = ctx.needs_input_grad[2]  # False where the separator is frozen
         grad = grad.contiguous()
-        value, gate = pre.chunk(2, dim=-1)
-        sigmoid = gate.sigmoid()
-        silu = gate * sigmoid
         grad_hidden = _conv(grad, deconv_weight, None, axis, full=True)
-        grad_conv = grad_conv_bias = grad_deconv = grad_deconv_bias = grad_x = grad_gamma = None
-        if trained:
-            # the adjoint of a valid convolution pads, so `hidden` meets `grad` as x meets grad_pre
-            grad_deconv = _weight_gradient(grad, silu * value, taps, axis)
-            grad_deconv_bias = grad.sum((0, 1, 2))
         grad_pre = torch.empty_like(pre)
-        torch.mul(grad_hidden, silu, out=grad_pre[..., : silu.shape[-1]])
-        # d silu = sigmoid + silu * (1 - sigmoid)
-        slope = torch.addcmul(sigmoid, silu, 1 - sigmoid)
-        torch.mul(grad_hidden.mul_(value), slope, out=grad_pre[..., silu.shape[-1] :])
-        del sigmoid, silu, slope, grad_hidden
         if trained:
+            # the adjoint of a valid convolution pads, so `hidden` meets `grad` as `normed` meets `grad_pre`
             normed = normalise(x, gamma, ctx.groups).to(conv_weight.dtype)
-            grad_conv = _weight_gradient(normed, grad_pre, taps, axis)
-            grad_conv_bias = grad_pre.sum((0, 1, 2))
+            grad_conv = _WeightGradient(normed, conv_weight, axis)
+            grad_deconv = _WeightGradient(grad, deconv_weight, axis)
             del normed
+        for block in _blocks(pre):
+            value, gate = pre[block].chunk(2, dim=-1)
+            for_value, for_gate = grad_pre[block].chunk(2, dim=-1)
+            outer = grad_hidden[block]
+            sigmoid = gate.sigmoid()
+            silu = gate * sigmoid
+            if trained:
+                grad_deconv.add(block, silu * value)
+            torch.mul(outer, silu, out=for_value)
+            # d silu = sigmoid + silu * (1 - sigmoid)
+            slope = torch.addcmul(sigmoid, silu, sigmoid.neg().add_(1))
+            torch.mul(slope.mul_(value), outer, out=for_gate)
+            if trained:
+                grad_conv.add(block, grad_pre[block])
+        del grad_hidden
+        weights: tuple[Tensor | None, ...] = (None,) * 4
+        if trained:
+            biases = grad_pre.sum((0, 1, 2)), grad.sum((0, 1, 2))
+            weights = (grad_conv.result(), biases[0], grad_deconv.result(), biases[1])
+            del grad_conv, grad_deconv
+        grad_x = grad_gamma = None
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
             grad_normed = _conv(
                 grad_pre, conv_weight.transpose(0, 1).flip(2), None, axis, full=False
             )
+            del grad_pre
             grad_normed = grad_normed.to(gamma.dtype)
             grad_x, grad_gamma = normalise_gradient(grad_normed, x, gamma, ctx.groups)
-        weights = (grad_conv, grad_conv_bias, grad_deconv, grad_deconv_bias)
         return grad_x, grad_gamma, *weights, None, None
 
 
@@ -112,39 +121,64 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, axis: int, *, full: bo
     """
     if x.device.type == "cpu" and x.dtype.itemsize == 2 and x.shape[-1] < 16:
         # oneDNN's product of 8 or 12 features with 8 taps is wrong in half precision (torch 2.11)
-        exact = (None if t is None else t.float() for t in (x, weight, bias))
-        return _conv(*exact, axis, full=full).to(x.dtype)
-    padding = weight.shape[2] - 1 if full else 0
+        exact = None if bias is None else bias.float()
+        return _conv(x.float(), weight.float(), exact, axis, full=full).to(x.dtype)
+    edge = weight.shape[2] - 1 if full else 0
     weight, padding = (
-        (weight[..., None], (padding, 0)) if axis == FRAME else (weight[:, :, None], (0, padding))
+        (weight[..., None], (edge, 0)) if axis == FRAME else (weight[:, :, None], (0, edge))
     )
     # a permuted view of the layout is PyTorch's channels-last format
     y = functional.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=padding)
     return y.permute(0, 2, 3, 1).contiguous()
 
 
-def _weight_gradient(x: Tensor, grad: Tensor, taps: int, axis: int) -> Tensor:
-    """Gradient (out, in, K) of ``_conv(x, weight, full=True)``, given the output's gradient."""
-    padding = (taps - 1, 0) if axis == FRAME else (0, taps - 1)
+def _blocks(x: Tensor) -> list[tuple[slice, slice]]:
+    """(batch, frame) ranges of (batch, frame, band, feature); on the CPU such that ROWS points or
+    little more stay in a core's cache from one operation to the next."""
     if x.device.type != "cpu":
-        kernel = (taps, 1) if axis == FRAME else (1, taps)
-        shape = (grad.shape[-1], x.shape[-1], *kernel)
-        weight = torch.nn.grad.conv2d_weight(
-            x.permute(0, 3, 1, 2), shape, grad.permute(0, 3, 1, 2), padding=padding
-        )
-        return weight.flatten(2)
-    # oneDNN is slow at this one for channels-last data: unfold a few thousand rows at a time
-    batch, features = x.shape[0], x.shape[3]
-    x = functional.pad(x, (0, 0, padding[1], padding[1], padding[0], padding[0]))
-    padded_frames, padded_bands = x.shape[1:3]
-    step = features * (padded_bands if axis == FRAME else 1)
-    strides = (padded_frames * padded_bands * features, padded_bands * features, features, step, 1)
-    windows = x.as_strided((*grad.shape[:3], taps, features), strides)
-    total = x.new_zeros(grad.shape[-1], taps * features)
-    frames_at_once = max(1, _ROWS // grad.shape[2])
-    for item in range(batch):
-        for start in range(0, grad.shape[1], frames_at_once):
-            rows = windows[item, start : start + frames_at_once].reshape(-1, taps * features)
-            block = grad[item, start : start + frames_at_once].flatten(0, 1)
-            total.addmm_(block.T, rows)
-    return total.view(-1, taps, features).transpose(1, 2)
+        return [(slice(None), slice(None))]
+    frames = max(1, ROWS // x.shape[2])
+    starts = range(0, x.shape[1], frames)
+    return [
+        (slice(item, item + 1), slice(start, start + frames))
+        for item in range(x.shape[0])
+        for start in starts
+    ]
+
+
+class _WeightGradient:
+    """Gradient (out, in, K) of ``_conv(x, weight, full=True)``, summed over blocks of its output.
+
+    oneDNN is slow at this one for channels-last data, so on the CPU it is a product with unfolded
+    rows of ``x``, a few thousand at a time.
+    """
+
+    def __init__(self, x: Tensor, weight: Tensor, axis: int):
+        out, features, taps = weight.shape
+        self._padding = (taps - 1, 0) if axis == FRAME else (0, taps - 1)
+        self._kernel = (taps, 1) if axis == FRAME else (1, taps)
+        self._on_cpu = x.device.type == "cpu"
+        if not self._on_cpu:
+            self._x, self._shape = x.permute(0, 3, 1, 2), (out, features, *self._kernel)
+            return
+        frames, bands = self._padding
+        x = functional.pad(x, (0, 0, bands, bands, frames, frames))
+        windows = x.unfold(axis, taps, 1)  # (batch, frame, band, feature, tap)
+        self._windows = windows.transpose(3, 4)
+        self._total = x.new_zeros(out, taps * features)
+
+    def add(self, block: tuple[slice, slice], grad: Tensor) -> None:
+        """Take a block's gradient of the output, (batch, frame, band, out)."""
+        if self._on_cpu:
+            rows = self._windows[block].reshape(-1, self._total.shape[1])
+            self._total.addmm_(grad.reshape(-1, grad.shape[-1]).T, rows)
+        else:
+            grad = grad.permute(0, 3, 1, 2)
+            self._total = conv2d_weight(self._x, self._shape, grad, padding=self._padding)
+
+    def result(self) -> Tensor:
+        """The sum, once all blocks are in."""
+        if self._on_cpu:
+            taps = self._kernel[0] * self._kernel[1]
+            return self._total.view(len(self._total), taps, -1).transpose(1, 2)
+        return self._total.flatten(2)

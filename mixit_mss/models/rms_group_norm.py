@@ -8,6 +8,9 @@ from torch import Tensor
 EPS = 1e-5
 """Added to the root mean square itself, not under the root, as in the published network."""
 
+ROWS = 2048
+"""Time-frequency points that are worked on at a time where the cache decides over the speed."""
+
 
 def normalise(x: Tensor, gamma: Tensor, num_groups: int) -> Tensor:
     """``x / (rms(x) + EPS) * gamma``, the RMS taken over each of ``num_groups`` feature groups.
@@ -20,33 +23,41 @@ def normalise(x: Tensor, gamma: Tensor, num_groups: int) -> Tensor:
     Returns:
         The shape of ``x``, in the precision of ``gamma``.  Zeros give zeros and a zero gradient.
     """
-    grouped = _grouped(x, gamma.dtype, num_groups)
-    out = grouped * (_rms(grouped) + EPS).reciprocal()
-    return out.mul_(gamma.view(num_groups, -1)).view(x.shape)
+    grouped, gain = _grouped(x, gamma.dtype, num_groups), gamma.view(num_groups, -1)
+    out = torch.empty_like(grouped)
+    for part, target in zip(_pieces(grouped), _pieces(out), strict=True):
+        torch.mul(part, (_rms(part) + EPS).reciprocal(), out=target).mul_(gain)
+    return out.view(x.shape)
 
 
 def normalise_gradient(
     grad: Tensor, x: Tensor, gamma: Tensor, num_groups: int
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``x`` and ``gamma``, given that of ``normalise(x, gamma, num_groups)``."""
-    grouped = _grouped(x, gamma.dtype, num_groups)
-    rms = _rms(grouped)
-    scale = (rms + EPS).reciprocal()
+    grouped, gain = _grouped(x, gamma.dtype, num_groups), gamma.view(num_groups, -1)
     grad = grad.contiguous().view(grouped.shape)
-    product = grad * grouped
-    grad_gamma = (product * scale).flatten(0, -3).sum(0).flatten()
-    gain = gamma.view(num_groups, -1)
-    # d rms / dx = x / (size * rms), and 0 for a silent group
-    size = grouped.shape[-1]
-    pull = (product.mul_(gain).sum(-1, keepdim=True) * scale.square() / (size * rms)).masked_fill(
-        rms == 0, 0
-    )
-    grad_x = (grad * gain).mul_(scale).addcmul_(grouped, pull, value=-1)
-    return grad_x.view(x.shape).to(x.dtype), grad_gamma
+    grad_x, grad_gamma = torch.empty_like(grouped), torch.zeros_like(gain)
+    pieces = (_pieces(tensor) for tensor in (grouped, grad, grad_x))
+    for part, slope, target in zip(*pieces, strict=True):
+        rms = _rms(part)
+        scale = (rms + EPS).reciprocal()
+        product = slope * part
+        grad_gamma += (product * scale).sum(0)
+        # d rms / dx = x / (size * rms), and 0 for a silent group
+        pull = product.mul_(gain).sum(-1, keepdim=True) * scale.square()
+        pull = (pull / (part.shape[-1] * rms)).masked_fill_(rms == 0, 0)
+        torch.mul(slope, gain, out=target).mul_(scale).addcmul_(part, pull, value=-1)
+    return grad_x.view(x.shape).to(x.dtype), grad_gamma.flatten()
 
 
 def _grouped(x: Tensor, dtype: torch.dtype, num_groups: int) -> Tensor:
     return x.to(dtype).contiguous().view(*x.shape[:-1], num_groups, -1)
+
+
+def _pieces(grouped: Tensor) -> tuple[Tensor, ...]:
+    """Views (row, group, feature); on the CPU so small that they stay in a core's cache."""
+    rows = grouped.flatten(0, -3)
+    return rows.split(ROWS) if rows.device.type == "cpu" else (rows,)
 
 
 def _rms(grouped: Tensor) -> Tensor:
