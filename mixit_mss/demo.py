@@ -16,9 +16,9 @@ from pathlib import Path
 
 from mixit_mss.data import audio
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.overlap_add import Model
 from mixit_mss.evaluation.song_stream import Options, output_names, separate_song
 from mixit_mss.evaluation.songs import Song
+from mixit_mss.models.network import Network
 
 SWEEP_SECONDS, KEPT_SECONDS = 300, 3600  # how often old files are looked for, and what is old
 WAITING = 8  # songs in the queue; one is separated at a time
@@ -41,7 +41,7 @@ class Limits:
 
 
 def separate_upload(
-    model: Model, song: Path, folder: Path, limits: Limits, advance: Callable[[int, int], None]
+    model: Network, song: Path, folder: Path, limits: Limits, advance: Callable[[int, int], None]
 ) -> tuple[dict[str, Path], list[str]]:
     """Separate one uploaded song into FLAC files below ``folder``.
 
@@ -83,12 +83,12 @@ def separate_upload(
     return {**files, "all": archive}, notes
 
 
-def options_for(model: Model) -> Options:
+def options_for(model: Network) -> Options:
     """FLAC of every stem, or of every output where they have no names yet."""
     return Options(all_channels=getattr(model, "stems", None) is None, audio_format="flac")
 
 
-def build_demo(model: Model, title: str, limits: Limits):
+def build_demo(model: Network, title: str, limits: Limits):
     """The page, as ``gradio.Blocks``.
 
     Raises:
@@ -150,7 +150,7 @@ def build_demo(model: Model, title: str, limits: Limits):
 
 @contextlib.contextmanager
 def serving(
-    model: Model, title: str, limits: Limits, host: str = "127.0.0.1", port: int | None = 7860
+    model: Network, title: str, limits: Limits, host: str = "127.0.0.1", port: int | None = 7860
 ) -> Iterator[str]:
     """Serve the page; gives its address, and ends the server and its files with the block.
 

@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
         print(jobs.log_tail(submission.log(submission.ids[0]), lines=5))
 
 
-def plan(args: argparse.Namespace) -> tuple[list[list[str]], dict[str, object]]:
+def plan(args: argparse.Namespace) -> tuple[list[list[str]], dict[str, int | str]]:
     """The commands of the jobs, and the options of sbatch.
 
     A training's nodes and tasks per node are among them; its command learns of its nodes.
@@ -116,7 +116,7 @@ def plan(args: argparse.Namespace) -> tuple[list[list[str]], dict[str, object]]:
         shares = range(1, args.num_jobs + 1)
         commands = [[*command, "--shard", f"{share}/{args.num_jobs}"] for share in shares]
     gpus = args.ngpu if training else min(args.ngpu, int(name in ON_GPU))
-    options: dict[str, object] = {
+    options: dict[str, int | str] = {
         "partition": args.partition,
         "time": args.time,
         "cpus_per_task": args.cpus,
@@ -156,7 +156,7 @@ def _submit(args: argparse.Namespace) -> jobs.Submission:
     folder = _folder_of(args)
     commands, options = plan(args)
     delay = options.pop("signal_delay_s", 90)
-    shape = {key: options.pop(key) for key in ("nodes", "ntasks_per_node")}
+    shape = {key: int(options.pop(key)) for key in ("nodes", "ntasks_per_node")}
     executor = _executor(folder)
     for old in folder.glob("*.status"):  # a cluster may count its jobs from 1 again
         old.unlink()

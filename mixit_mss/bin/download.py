@@ -44,8 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
-    shape = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    fma = corpora.add_parser("fma", help="unlabelled songs", description=FMA + DESCRIPTION, **shape)
+    form = argparse.RawDescriptionHelpFormatter
+    fma = corpora.add_parser(
+        "fma", help="unlabelled songs", description=FMA + DESCRIPTION, formatter_class=form
+    )
     fma.add_argument(
         "--subset",
         choices=["small", "medium", "large", "full"],
@@ -53,7 +55,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="see above (default: small)",
     )
     musdb = corpora.add_parser(
-        "musdb18hq", help="songs with stems", description=MUSDB + DESCRIPTION, **shape
+        "musdb18hq",
+        help="songs with stems",
+        description=MUSDB + DESCRIPTION,
+        formatter_class=form,
     )
     for corpus, option, needs in (
         (fma, "--fma-dir", "fma_metadata/ and fma_SUBSET/, or a larger subset of clips"),

@@ -99,7 +99,8 @@ def wait(submission: Submission, what: str) -> dict[str, int]:
     begin = time.monotonic()
     while True:
         for job in set(submission.ids) - set(ended):
-            if None not in (found := submission.statuses(job)):
+            found = [status for status in submission.statuses(job) if status is not None]
+            if len(found) == submission.tasks:
                 ended[job] = max(found)
         now = time.monotonic()
         # often at first, later once in a minute, so as not to burden the cluster

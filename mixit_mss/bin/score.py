@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     scores = scoring.score_songs(tasks, args.nj, parts)
     print(scoring.summary_text(scores))
-    if args.out:
+    if stamps:
         scoring.write_scores(args.out, scores)
         if args.label:
             _write_facts(args, argv)

@@ -189,15 +189,15 @@ def _settings(options: argparse.Namespace):
             rule = replace(rule, energy=options.activity_energy)
             segmentation.whole_ratio(rule.hop_seconds, rule.chunk_seconds, "hop")
             return preparation.LabelledSettings(**common, stems=tuple(options.stems), activity=rule)
-        rule = segmentation.SILENCE_RULES[options.silence_rule]
+        silence = segmentation.SILENCE_RULES[options.silence_rule]
         if options.silence_db is not None:
-            rule = replace(rule, threshold_db=options.silence_db)
+            silence = replace(silence, threshold_db=options.silence_db)
         length = length or 10.0
         hop = hop or length / 2
-        segmentation.whole_ratio(length, rule.interval_seconds, "segment")
-        segmentation.whole_ratio(hop, rule.interval_seconds, "hop")
+        segmentation.whole_ratio(length, silence.interval_seconds, "segment")
+        segmentation.whole_ratio(hop, silence.interval_seconds, "hop")
         return preparation.UnlabelledSettings(
-            **common, segment_seconds=length, hop_seconds=hop, silence=rule
+            **common, segment_seconds=length, hop_seconds=hop, silence=silence
         )
     except ValueError as error:
         raise UserError(f"--segment-seconds and --hop-seconds do not fit: {error}") from error

@@ -60,8 +60,9 @@ def main(argv: list[str] | None = None) -> None:
     origin |= {"commit": current_commit(), "command": command_line("select-channels", argv)}
     save_model(selected, args.out, {**origin, "training_data": card.get("training_data")})
     write_votes(Path(args.out) / VOTES, votes, stems, choice)
-    parameters = sum(parameter.numel() for parameter in selected.parameters())
-    write_experiment(args.out, parameters=parameters, config=card.get("config"), **origin)
+    write_experiment(
+        args.out, parameters=selected.num_parameters, config=card.get("config"), **origin
+    )
     mark_done(args.out, identity)
 
 

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import IO, Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 import soundfile
@@ -28,9 +28,6 @@ from mixit_mss.data.resampling import (  # noqa: F401 - part of the door
 )
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
-
-if TYPE_CHECKING:  # in the standard library as of Python 3.13
-    from typing_extensions import TypeIs
 
 Frames = TypeVar("Frames", bound="int | None")
 
@@ -83,7 +80,7 @@ def probe(path: str | Path, count: bool = True) -> AudioInfo[Any]:
         AudioError: the file is missing, empty or not audio.
     """
     with _open(path) as file:
-        if not _is_ffmpeg(file):
+        if not isinstance(file, FfmpegDecoder):
             frames = file.frames
         else:
             frames = sum(map(len, file.blocks(BLOCK_FRAMES))) if count else None
@@ -102,7 +99,7 @@ def read(path: str | Path, start: int = 0, frames: int | None = None) -> tuple[n
         AudioError: the file cannot be read, or ends before ``start + frames``.
     """
     with _open(path, start, None if frames is None else start + frames) as file:
-        if _is_ffmpeg(file):
+        if isinstance(file, FfmpegDecoder):
             nothing = np.zeros((0, file.channels), np.float32)
             samples = np.concatenate([nothing, *file.blocks(BLOCK_FRAMES)])
         else:
@@ -139,19 +136,21 @@ class AudioStream:
         with tempfile.TemporaryFile() as unheard, _stderr_into(unheard):
             self._file = _open(path)
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
-        self.frames = None if _is_ffmpeg(self._file) else self._file.frames
-        self.integers = not _is_ffmpeg(self._file) and self._file.subtype == "PCM_16"
+        self.frames = None if isinstance(self._file, FfmpegDecoder) else self._file.frames
+        self.integers = not isinstance(self._file, FfmpegDecoder) and self._file.subtype == "PCM_16"
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return map(planar, self.raw())
 
     def raw(self) -> Iterator[np.ndarray]:
         """The blocks as they are decoded: (sample, channel), int16 or float32; see :func:`planar`."""
+        decode = self._by_ffmpeg if isinstance(self._file, FfmpegDecoder) else self._by_soundfile
         with self._file:
-            yield from self._by_ffmpeg() if _is_ffmpeg(self._file) else self._by_soundfile()
+            yield from decode()
 
     def _by_soundfile(self) -> Iterator[np.ndarray]:
-        file, count, is_mp3 = self._file, 0, self._file.format == "MP3"
+        file: soundfile.SoundFile = self._file
+        count, is_mp3 = 0, file.format == "MP3"
         with tempfile.TemporaryFile() as capture:
             while count < file.frames:
                 try:
@@ -340,10 +339,6 @@ def _open(
         return FfmpegDecoder(path, start, stop)
     except OSError as error:
         raise _unreadable(path, str(error) or reason) from error
-
-
-def _is_ffmpeg(file: soundfile.SoundFile | FfmpegDecoder) -> TypeIs[FfmpegDecoder]:
-    return isinstance(file, FfmpegDecoder)
 
 
 def _unreadable(path: str | Path, reason: str) -> AudioError:

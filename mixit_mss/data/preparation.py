@@ -229,12 +229,12 @@ def _store(
             if keep_source:
                 for block in _finite(blocks, source):
                     meter.add(block)
-                    digest.update(block)
+                    digest.update(block.data)
             else:
                 with audio.open_writer(folder / stored, rate, channels) as file:
                     for block, samples in _converted(blocks, source, rate, channels):
                         meter.add(block)
-                        digest.update(samples)
+                        digest.update(samples.data)
                         file.write_raw(samples)
     except audio.AudioError as error:
         raise Rejection(source, "unreadable", _without_path(error, source)) from error

@@ -155,7 +155,8 @@ class SongScores:
     def framewise_sdr(self) -> np.ndarray:
         """SDR of every window (stem, window); see the function of this name."""
         self._totals()
-        heard = np.stack(self._heard).all(axis=1)  # (window, stem)
+        estimate, reference = np.stack(self._heard, axis=1)  # (window, stem) each
+        heard = estimate & reference
         alive = np.any(self._heard, axis=0).all(axis=0)  # (stem,)
         tail = self._filled > 0 and len(self._signal) > 1
         whole = slice(0, -1 if tail else None)

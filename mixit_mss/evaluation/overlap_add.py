@@ -17,14 +17,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-Model = Any
-"""A network, called with (batch, channel, sample); PyTorch's types know no ``sample_rate`` of it."""
 LONGEST_SHIFT = 0.5  # s
+Model = Callable[[Tensor], Tensor]
+"""Maps (batch, channel, sample) to (batch, source, channel, sample), as a network does."""
+
+
+class RatedModel(Protocol):
+    """A :data:`Model` that tells the rate that it is for."""
+
+    sample_rate: int
+
+    def __call__(self, mixture: Tensor) -> Tensor:
+        """Separate a batch."""
 
 
 def _flat(chunk: int) -> Tensor:
@@ -48,7 +57,7 @@ def shift_samples(shifts: int, sample_rate: int) -> list[int]:
 
 
 def separate(
-    model: Model,
+    model: RatedModel,
     mixture: Tensor,
     chunk_seconds: float = 12.0,
     hop_seconds: float = 6.0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ class Task:
     Attributes:
         song: its name.
         references: stem -> file.
-        estimates: stem -> file; None for an oracle.
+        estimates: stem -> file; empty for an oracle.
         oracle: ``mixture`` (as the estimate of every stem), ``irm`` (ideal ratio mask), or None.
         mixture: the files whose sum is the mixture, which oracles need.
         full_bsseval: also museval's SDR, ISR, SIR and SAR.
@@ -51,7 +51,7 @@ class Task:
 
     song: str
     references: dict[str, Path]
-    estimates: dict[str, Path] | None = None
+    estimates: dict[str, Path] = field(default_factory=dict)
     oracle: str | None = None
     mixture: tuple[Path, ...] = ()
     full_bsseval: bool = False
@@ -74,7 +74,7 @@ def manifest_tasks(
     for song in manifest_songs(manifest, split):
         rows = tracks[(tracks.song.astype(str) == song.name) & (tracks.stem != "mixture")]
         references = dict(zip(rows.stem, map(Path, rows.path), strict=True))
-        found = None if estimates is None else _find(Path(estimates) / song.name, references)
+        found = {} if estimates is None else _find(Path(estimates) / song.name, references)
         tasks.append(Task(song.name, references, found, oracle, song.parts, full_bsseval))
     return tasks
 
@@ -102,7 +102,7 @@ def score_song(task: Task) -> pd.DataFrame:
     """
     info = audio.probe(next(iter(task.references.values())))
     scores = SongScores(info.sample_rate)
-    for path in (*task.references.values(), *(task.estimates or {}).values()):
+    for path in (*task.references.values(), *task.estimates.values()):
         _check_alike(path, info)
     try:
         for estimates, references in _blocks(task):
@@ -132,8 +132,10 @@ def score_songs(tasks: list[Task], nj: int = 1, parts: Path | None = None) -> pd
     scored = {} if parts is None else _read_parts(tasks, parts)
     todo, failed = [task for task in tasks if task.song not in scored], []
     console = Console(stderr=True)
-    bar = {"total": len(todo), "console": console, "disable": not console.is_terminal}
-    for task, result in track(run_parallel(_score_or_reason, todo, nj), "scoring", **bar):
+    results = run_parallel(_score_or_reason, todo, nj)
+    for task, result in track(
+        results, "scoring", len(todo), console=console, disable=not console.is_terminal
+    ):
         if isinstance(result, pd.DataFrame):
             scored[task.song] = result
             if parts is not None:
@@ -223,7 +225,7 @@ def _find(folder: Path, references: dict[str, Path]) -> dict[str, Path]:
     return found
 
 
-def _check_alike(path: Path, first: audio.AudioInfo) -> None:
+def _check_alike(path: Path, first: audio.AudioInfo[int]) -> None:
     info = audio.probe(path)
     for quantity in ("frames", "sample_rate", "channels"):
         ours, theirs = getattr(info, quantity), getattr(first, quantity)

@@ -17,11 +17,14 @@ from mixit_mss.data.manifest import Manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.channel_votes import Choice, choose_channels, count_votes, snr_matrix
 from mixit_mss.files import write_text
+from mixit_mss.models.network import Network
 
 VOTES = "votes.csv"
 
 
-def vote(model, songs: Manifest, stems: Sequence[str], chunk_seconds: float = 6.0) -> np.ndarray:
+def vote(
+    model: Network, songs: Manifest, stems: Sequence[str], chunk_seconds: float = 6.0
+) -> np.ndarray:
     """Votes of every chunk of ``songs`` for the network's outputs.
 
     Args:
@@ -47,7 +50,7 @@ def vote(model, songs: Manifest, stems: Sequence[str], chunk_seconds: float = 6.
     return count_votes(scores())
 
 
-def select(model, votes: np.ndarray, stems: Sequence[str]) -> tuple[torch.nn.Module, Choice]:
+def select(model: Network, votes: np.ndarray, stems: Sequence[str]) -> tuple[Network, Choice]:
     """The network with one output per stem, named, and how it was chosen.
 
     Raises:

@@ -27,10 +27,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from mixit_mss import files
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.overlap_add import Model
 from mixit_mss.evaluation.song_stream import Options, output_names, separate_song
 from mixit_mss.evaluation.songs import Song, find_songs
 from mixit_mss.models.hub import CONFIG, WEIGHTS, load_model
+from mixit_mss.models.network import Network
 
 OFFICIAL = "official:"
 
@@ -75,7 +75,7 @@ def separate_songs(
     return separate_files(find_songs(songs), model, out, Options(**options), device)
 
 
-def open_model(name: str | Path) -> Model:
+def open_model(name: str | Path) -> Network:
     """Open a model folder, ``hf:user/name``, or ``official:NAME`` (or a file of such weights)."""
     name = str(name)
     if not name.startswith(OFFICIAL):
@@ -93,7 +93,7 @@ def separate_files(
     out: str | Path,
     options: Options | None = None,
     device: str = "auto",
-    load: Callable[[str], Model] = open_model,
+    load: Callable[[str], Network] = open_model,
 ) -> list[Outcome]:
     """Separate songs into ``out/<song>/<stem>.<suffix>``; one bad song does not stop the rest.
 
@@ -148,7 +148,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _load(folder: str, device: str, options: Options, load: Callable[[str], Model]) -> Model:
+def _load(folder: str, device: str, options: Options, load: Callable[[str], Network]) -> Network:
     where = pick_device(device)
     model = load(folder)
     output_names(model, options)  # a wrong name is an error before any work
@@ -156,7 +156,7 @@ def _load(folder: str, device: str, options: Options, load: Callable[[str], Mode
 
 
 def _attempt(
-    model: Model, song: Song, out: Path, options: Options, stamp: dict, progress: Progress
+    model: Network, song: Song, out: Path, options: Options, stamp: dict, progress: Progress
 ) -> Outcome:
     task = progress.add_task(song.name, total=None)
 

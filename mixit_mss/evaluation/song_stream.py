@@ -28,6 +28,7 @@ from mixit_mss.evaluation.overlap_add import (
     shift_samples,
 )
 from mixit_mss.evaluation.songs import MixtureStream, Song
+from mixit_mss.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Options:
 
 
 def separate_song(
-    model: Model,
+    model: Network,
     song: Song,
     folder: Path,
     options: Options,
@@ -144,7 +145,7 @@ def separate_song(
     return _notes(song, mixture.warnings, writers)
 
 
-def for_channels(model: Model, channels: int, half: bool = False) -> Model:
+def for_channels(model: Network, channels: int, half: bool = False) -> Model:
     """The network for mixtures of any channel count, as (batch, channel, sample) -> estimates.
 
     A multiple of the network's own count goes in groups, such as three pairs of six channels.  Of
@@ -169,7 +170,7 @@ def for_channels(model: Model, channels: int, half: bool = False) -> Model:
     return separate
 
 
-def output_names(model: Model, options: Options) -> dict[str, int]:
+def output_names(model: Network, options: Options) -> dict[str, int]:
     """File name of each wanted output, and its index among the network's outputs."""
     if options.all_channels:
         return {f"channel_{index:02d}": index for index in range(model.num_sources)}
@@ -216,7 +217,7 @@ class _Backlog:
 
 
 def _estimates(
-    model: Model,
+    model: Network,
     mixture: Iterable[np.ndarray],
     rate: int,
     channels: int,

@@ -52,10 +52,14 @@ def mixit_loss(
         ValueError: axes that do not fit, NaN or infinite samples, an unknown solver, or too many
             assignments for the exact one.
     """
-    options = {"threshold": threshold, "joint_channels": joint_channels}
-    owner = assign_outputs(estimates, mixtures, solver, **options)
+    owner = assign_outputs(
+        estimates, mixtures, solver, threshold=threshold, joint_channels=joint_channels
+    )
     num_mixtures = mixtures.shape[1]
-    loss = thresholded_snr(remix(estimates, owner, num_mixtures), mixtures, **options).sum(-1)
+    remixed = remix(estimates, owner, num_mixtures)
+    loss = thresholded_snr(
+        remixed, mixtures, threshold=threshold, joint_channels=joint_channels
+    ).sum(-1)
     assignment = torch.nn.functional.one_hot(owner, num_mixtures).mT.to(loss.dtype)
     return loss, assignment
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from asteroid.models.base_models import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
-from mixit_mss.models import build_model
+from mixit_mss.models import Network, build_model
 
 
 class AsteroidModel(BaseModel):
@@ -29,7 +29,7 @@ class AsteroidModel(BaseModel):
         self.network = build_model(name, sample_rate=sample_rate, **config)
 
     @classmethod
-    def wrap(cls, network: nn.Module, name: str = "bs_locoformer") -> AsteroidModel:
+    def wrap(cls, network: Network, name: str = "bs_locoformer") -> AsteroidModel:
         """Wrap a trained network; its weights are shared, not copied."""
         model = cls(name, **network.config)
         model.network = network

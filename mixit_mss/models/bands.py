@@ -167,7 +167,8 @@ class BandMask(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, frame, band, feature) -> mask (batch, source, channel, frame, bin)."""
         hidden = self.hidden2(self.hidden1(self.norm(features))).tanh()
-        layout = MaskLayout(self.groups, *features.shape[:2], self.num_sources, self.num_channels)
+        batch, frames = features.shape[:2]
+        layout = MaskLayout(self.groups, batch, frames, self.num_sources, self.num_channels)
         weights = [parameter for output in self.outputs for parameter in output.parameters()]
         return torch.view_as_complex(gated_masks(hidden, layout, weights))
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mixit_mss.models.bands import BandMask, BandSplit, band_widths
-from mixit_mss.models.checks import check_mixture, check_outputs, check_stems
+from mixit_mss.models.bands import BandMask, BandSplit
+from mixit_mss.models.checks import check_mixture
 from mixit_mss.models.locoformer import LocoformerBlock
+from mixit_mss.models.network import BandArguments, BandNetwork
 from mixit_mss.models.stft import STFT
+
+if TYPE_CHECKING:  # in the standard library as of Python 3.11
+    from typing_extensions import Unpack
 
 SIZES = {
     "small": {"num_blocks": 4, "dim": 96, "ffn_dim": 128, "num_heads": 4, "num_groups": 4},
@@ -25,7 +30,7 @@ SCALE_FLOOR = 1e-8
 """Smallest RMS that a channel's spectrum is divided by, so that silence stays silence."""
 
 
-class BSLocoformer(nn.Module):
+class BSLocoformer(BandNetwork):
     """Separate a mixture into ``num_sources`` estimates by complex masks on its spectrum.
 
     Every channel's spectrum is divided by its RMS over frames and bins before the encoder; masks
@@ -40,17 +45,9 @@ class BSLocoformer(nn.Module):
         num_groups: normalisation groups G.
         kernel_size: convolution taps K.
         dropout: probability of dropping a feature of a residual branch while training.
-        sample_rate: in Hz.
-        num_channels: audio channels M.
-        n_fft: STFT window in samples.
-        hop: STFT step in samples.
-        bands: bins per band, lowest first; or a number of bands, spaced on the mel scale; or None
-            for the paper's 62 bands.
-        stems: names of the outputs, in order, once they have any.
+        audio: rate, channels, STFT, bands and stems, as
+            :class:`~mixit_mss.models.network.BandNetwork` takes them.
     """
-
-    activation_checkpointing = False
-    """Whether training computes each path of a block again for its gradient instead of keeping it."""
 
     def __init__(
         self,
@@ -63,18 +60,9 @@ class BSLocoformer(nn.Module):
         num_groups: int,
         kernel_size: int = 8,
         dropout: float = 0.0,
-        sample_rate: int = 44100,
-        num_channels: int = 2,
-        n_fft: int = 2048,
-        hop: int = 512,
-        bands: Sequence[int] | int | None = None,
-        stems: Sequence[str] | None = None,
+        **audio: Unpack[BandArguments],
     ):
-        super().__init__()
-        self.stems = check_stems(stems, num_sources)
-        bands = band_widths(bands, n_fft, sample_rate)
-        self.config = {
-            "num_sources": num_sources,
+        sizes = {
             "num_blocks": num_blocks,
             "dim": dim,
             "ffn_dim": ffn_dim,
@@ -82,24 +70,17 @@ class BSLocoformer(nn.Module):
             "num_groups": num_groups,
             "kernel_size": kernel_size,
             "dropout": dropout,
-            "sample_rate": sample_rate,
-            "num_channels": num_channels,
-            "n_fft": n_fft,
-            "hop": hop,
-            "bands": list(bands),
-            "stems": None if stems is None else list(stems),
         }
-        self.num_sources, self.num_channels = num_sources, num_channels
-        self.sample_rate = sample_rate
-        self.stft = STFT(n_fft, hop)
-        self.encoder = BandSplit(bands, num_channels, dim)
+        super().__init__(num_sources, sizes, **audio)
+        self.stft = STFT(self.n_fft, self.hop)
+        self.encoder = BandSplit(self.widths, self.num_channels, dim)
         self.separator = nn.Sequential(
             *(
                 LocoformerBlock(dim, ffn_dim, num_heads, num_groups, kernel_size, dropout)
                 for _ in range(num_blocks)
             )
         )
-        self.decoder = BandMask(bands, num_channels, num_sources, dim)
+        self.decoder = BandMask(self.widths, self.num_channels, num_sources, dim)
 
     @classmethod
     def from_size(cls, size: str, num_sources: int = 12, **changes) -> BSLocoformer:
@@ -109,20 +90,7 @@ class BSLocoformer(nn.Module):
         return cls(num_sources, **{**SIZES[size], **changes})
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate a batch.
-
-        Args:
-            mixture: (batch, channel, sample), floating point, at :attr:`sample_rate`; any length
-                from one sample up.
-
-        Returns:
-            Estimates (batch, source, channel, sample), as long as the mixture, float32 (float64
-            for a float64 network).
-
-        Raises:
-            ValueError: for other axes, an empty or integer tensor, or (in evaluation mode, where
-                the check does not stall a device) samples that are NaN or infinite.
-        """
+        """Separate a batch, as :meth:`mixit_mss.models.network.Network.forward` says."""
         masks, spectrum = self.masks(mixture)
         return self.apply_masks(masks, spectrum, mixture.shape[-1])
 
@@ -148,25 +116,15 @@ class BSLocoformer(nn.Module):
         with torch.autocast(masks.device.type, enabled=False):
             return self.stft.inverse(masks * spectrum[:, None], length)
 
-    def select_sources(
-        self, sources: Sequence[int], stems: Sequence[str] | None = None
-    ) -> BSLocoformer:
-        """A new network with these outputs only, in this order (paper section 4.3, channel choice).
+    def blocks(self) -> list[nn.Module]:
+        """The TF-Locoformer blocks, of two paths each."""
+        return list(self.separator)
 
-        The outputs equal the chosen outputs of this network.  They are named by ``stems``, or keep
-        the names that they have.
-
-        Raises:
-            ValueError: if an index is out of range, or no output is chosen.
-        """
-        sources = check_outputs(sources, self.num_sources)
-        if stems is None and self.stems is not None:
-            stems = [self.stems[source] for source in sources]
-        chosen = BSLocoformer(**{**self.config, "num_sources": len(sources), "stems": stems})
+    def hand_over(self, chosen: BSLocoformer, sources: Sequence[int]) -> None:
+        """Copy the weights into ``chosen``, which differs in that it has only these outputs."""
         chosen.encoder = copy.deepcopy(self.encoder)
         chosen.separator = copy.deepcopy(self.separator)
         chosen.decoder = self.decoder.select_sources(sources)
-        return chosen.train(self.training)
 
     def _separate(self, features: Tensor) -> Tensor:
         if not (self.activation_checkpointing and torch.is_grad_enabled()):

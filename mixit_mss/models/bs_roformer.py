@@ -12,18 +12,22 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mixit_mss.errors import UserError
-from mixit_mss.models.bands import band_widths
-from mixit_mss.models.checks import check_mixture, check_outputs, check_stems
+from mixit_mss.models.checks import check_mixture
+from mixit_mss.models.network import BandArguments, BandNetwork
+
+if TYPE_CHECKING:  # in the standard library as of Python 3.11
+    from bs_roformer import BSRoformer
+    from typing_extensions import Unpack
 
 
-class BSRoFormer(nn.Module):
+class BSRoFormer(BandNetwork):
     """Separate a mixture into ``num_sources`` estimates, each by a mask estimator of its own.
 
     Args:
@@ -38,13 +42,8 @@ class BSRoFormer(nn.Module):
         num_residual_streams: of the package's hyper-connections; 1 for plain residuals, as in the
             paper of the network.
         dropout: probability of dropping an attention, or a feature of a feed-forward part.
-        sample_rate: in Hz.
-        num_channels: audio channels, 1 or 2.
-        n_fft: STFT window in samples.
-        hop: STFT step in samples, at most half a window.
-        bands: bins per band, lowest first; or a number of bands, spaced on the mel scale; or None
-            for the network's own 62.
-        stems: names of the outputs, in order, once they have any.
+        audio: rate, channels (1 or 2), STFT (a step of at most half a window), bands and stems, as
+            :class:`~mixit_mss.models.network.BandNetwork` takes them.
 
     Raises:
         UserError: the package is not installed.
@@ -64,27 +63,9 @@ class BSRoFormer(nn.Module):
         mask_estimator_depth: int = 2,
         num_residual_streams: int = 1,
         dropout: float = 0.0,
-        sample_rate: int = 44100,
-        num_channels: int = 2,
-        n_fft: int = 2048,
-        hop: int = 512,
-        bands: Sequence[int] | int | None = None,
-        stems: Sequence[str] | None = None,
+        **audio: Unpack[BandArguments],
     ):
-        super().__init__()
-        self.stems = check_stems(stems, num_sources)
-        widths = band_widths(bands, n_fft, sample_rate)
-        if len(widths) < 2:
-            raise ValueError(f"bands must be at least 2, got {len(widths)}")
-        if num_channels not in (1, 2):
-            raise ValueError(f"num_channels must be 1 or 2 for this network, got {num_channels}")
-        if dim_head % 2:
-            raise ValueError(f"dim_head must be even, got {dim_head}")
-        if not 0 < hop <= n_fft // 2:
-            raise ValueError(f"hop must be between 1 and half of n_fft {n_fft}, got {hop}")
-        self.num_sources, self.num_channels = num_sources, num_channels
-        self.sample_rate, self.n_fft, self.hop = sample_rate, n_fft, hop
-        size: dict[str, Any] = {
+        sizes = {
             "dim": dim,
             "depth": depth,
             "heads": heads,
@@ -94,24 +75,25 @@ class BSRoFormer(nn.Module):
             "mask_estimator_depth": mask_estimator_depth,
             "num_residual_streams": num_residual_streams,
         }
-        self.config: dict[str, Any] = {
-            "num_sources": num_sources,
-            **size,
-            "dropout": dropout,
-            "sample_rate": sample_rate,
-            "num_channels": num_channels,
-            "n_fft": n_fft,
-            "hop": hop,
-            "bands": list(widths),
-            "stems": None if stems is None else list(stems),
-        }
-        self.network: Any = _build(
-            **size,
+        super().__init__(num_sources, {**sizes, "dropout": dropout}, **audio)
+        n_fft, hop = self.n_fft, self.hop
+        if len(self.widths) < 2:
+            raise ValueError(f"bands must be at least 2, got {len(self.widths)}")
+        if self.num_channels not in (1, 2):
+            raise ValueError(
+                f"num_channels must be 1 or 2 for this network, got {self.num_channels}"
+            )
+        if dim_head % 2:
+            raise ValueError(f"dim_head must be even, got {dim_head}")
+        if not 0 < hop <= n_fft // 2:
+            raise ValueError(f"hop must be between 1 and half of n_fft {n_fft}, got {hop}")
+        self.network: BSRoformer = _build(
+            **sizes,
             num_stems=num_sources,
-            stereo=num_channels == 2,
+            stereo=self.num_channels == 2,
             attn_dropout=dropout,
             ff_dropout=dropout,
-            freqs_per_bands=widths,
+            freqs_per_bands=self.widths,
             dim_freqs_in=n_fft // 2 + 1,
             stft_n_fft=n_fft,
             stft_win_length=n_fft,
@@ -131,29 +113,15 @@ class BSRoFormer(nn.Module):
                 "run.activation_checkpointing: false, or shorten run.chunk_seconds"
             )
 
-    @property
-    def separator(self) -> nn.ModuleList:
-        """What stands between encoder and decoder, each layer with ``frame_path`` and ``band_path``.
+    def blocks(self) -> list[nn.Module]:
+        """The layers, of a transformer over frames and one over bands each.
 
         The decoder begins with the last norm.
         """
-        return nn.ModuleList(Layer(*pair) for pair in self.network.layers)
+        return list(self.network.layers)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate a batch.
-
-        Args:
-            mixture: (batch, channel, sample), floating point, at :attr:`sample_rate`; any length
-                from one sample up.
-
-        Returns:
-            Estimates (batch, source, channel, sample), as long as the mixture, float32 (float64
-            for a float64 network).
-
-        Raises:
-            ValueError: as :func:`mixit_mss.models.checks.check_mixture`, which looks at the samples
-                in evaluation mode only.
-        """
+        """Separate a batch, as :meth:`mixit_mss.models.network.Network.forward` says."""
         check_mixture(mixture, self.num_channels, finite=not self.training)
         batch, channels, length = mixture.shape
         # whole steps, of which the package cuts none off, and enough to be mirrored at the edges
@@ -163,21 +131,8 @@ class BSRoFormer(nn.Module):
         # the package leaves out the source axis of a single output
         return estimates.reshape(batch, self.num_sources, channels, padded)[..., :length]
 
-    def select_sources(
-        self, sources: Sequence[int], stems: Sequence[str] | None = None
-    ) -> BSRoFormer:
-        """A new network with these outputs only, in this order (paper section 4.3, channel choice).
-
-        The outputs equal the chosen outputs of this network: each keeps its own mask estimator.
-        They are named by ``stems``, or keep the names that they have.
-
-        Raises:
-            ValueError: if an index is out of range, or no output is chosen.
-        """
-        sources = check_outputs(sources, self.num_sources)
-        if stems is None and self.stems is not None:
-            stems = [self.stems[source] for source in sources]
-        chosen = BSRoFormer(**{**self.config, "num_sources": len(sources), "stems": stems})
+    def hand_over(self, chosen: BSRoFormer, sources: Sequence[int]) -> None:
+        """Copy the weights into ``chosen``, which has only these outputs: each keeps its estimator."""
         estimators = self.network.mask_estimators
         for name, part in self.network.named_children():
             if part is not estimators:
@@ -185,15 +140,6 @@ class BSRoFormer(nn.Module):
         chosen.network.mask_estimators = nn.ModuleList(
             copy.deepcopy(estimators[source]) for source in sources
         )
-        return chosen.train(self.training)
-
-
-class Layer(nn.Module):
-    """The two transformers of a layer under the names that training knows."""
-
-    def __init__(self, frame_path: nn.Module, band_path: nn.Module):
-        super().__init__()
-        self.frame_path, self.band_path = frame_path, band_path
 
 
 class Rotation(nn.Module):
@@ -237,7 +183,7 @@ class Attention(nn.Module):
         return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropped)
 
 
-def _build(**options: Any) -> nn.Module:
+def _build(**options: Any) -> BSRoformer:
     """The package's network, with its own attention, positions and masks as the module says."""
     try:
         from bs_roformer import BSRoformer
@@ -248,7 +194,7 @@ def _build(**options: Any) -> nn.Module:
         ) from error
     with warnings.catch_warnings():  # it tries a transform without a window to count the bins
         warnings.simplefilter("ignore", UserWarning)
-        network: Any = BSRoformer(**options, flash_attn=False)
+        network = BSRoformer(**options, flash_attn=False)
     for module in network.modules():
         if hasattr(module, "rotary_embed"):
             module.rotary_embed = Rotation(options["dim_head"])

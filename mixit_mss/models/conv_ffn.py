@@ -15,7 +15,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from mixit_mss.models.rms_group_norm import ROWS, normalise, normalise_gradient
+from mixit_mss.models import rms_group_norm
+from mixit_mss.models.rms_group_norm import normalise, normalise_gradient
 
 FRAME = 1
 
@@ -78,7 +79,7 @@ class _NormConvSwiGLU(torch.autograd.Function):
         grad_hidden = _conv(grad, deconv_weight, None, axis, full=True)
         grad_pre = torch.empty_like(pre)
         if trained:
-            # the adjoint of a valid convolution pads, so `hidden` meets `grad` as `normed` meets `grad_pre`
+            # the adjoint of a valid convolution pads: `hidden` meets `grad` as `grad_pre` `normed`
             normed = normalise(x, gamma, ctx.groups).to(conv_weight.dtype)
             grad_conv = _WeightGradient(normed, conv_weight, axis)
             grad_deconv = _WeightGradient(grad, deconv_weight, axis)
@@ -133,11 +134,11 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, axis: int, *, full: bo
 
 
 def _blocks(x: Tensor) -> list[tuple[slice, slice]]:
-    """(batch, frame) ranges of (batch, frame, band, feature); on the CPU such that ROWS points or
-    little more stay in a core's cache from one operation to the next."""
+    """(batch, frame) ranges of (batch, frame, band, feature); on the CPU so small that they
+    stay in a core's cache from one operation to the next."""
     if x.device.type != "cpu":
         return [(slice(None), slice(None))]
-    frames = max(1, ROWS // x.shape[2])
+    frames = max(1, rms_group_norm.ROWS // x.shape[2])
     starts = range(0, x.shape[1], frames)
     return [
         (slice(item, item + 1), slice(start, start + frames))

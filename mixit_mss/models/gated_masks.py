@@ -111,5 +111,5 @@ def _per_group(layout, weights):
 def _halves(rows: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """The layer's two halves, (band, row, output / 2) each."""
     size = weight.shape[-1] // 2
-    halves = zip(weight.split(size, dim=-1), bias.split(size, dim=-1), strict=True)
-    return tuple(torch.baddbmm(b, rows, w) for w, b in halves)
+    (weight1, weight2), (bias1, bias2) = weight.split(size, dim=-1), bias.split(size, dim=-1)
+    return torch.baddbmm(bias1, rows, weight1), torch.baddbmm(bias2, rows, weight2)

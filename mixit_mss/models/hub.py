@@ -11,16 +11,15 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path, write_json, write_text
-from mixit_mss.models import MODELS, build_model
+from mixit_mss.models import MODELS, Network, build_model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
-def save_model(model: nn.Module, folder: str | Path, card: dict | None = None) -> None:
+def save_model(model: Network, folder: str | Path, card: dict | None = None) -> None:
     """Write a model folder; ``config.json`` last, so that a killed call leaves no model folder.
 
     Args:
@@ -30,12 +29,11 @@ def save_model(model: nn.Module, folder: str | Path, card: dict | None = None) -
     """
     folder = Path(folder)
     name = next(name for name, kind in MODELS.items() if type(model) is kind)
-    parameters = sum(p.numel() for p in model.parameters())
     config = {
         "model": {"name": name, **model.config},
         "sample_rate": model.sample_rate,
         "stems": model.config["stems"],
-        "parameters": parameters,
+        "parameters": model.num_parameters,
         **(card or {}),
     }
     tensors = {
@@ -47,7 +45,7 @@ def save_model(model: nn.Module, folder: str | Path, card: dict | None = None) -
     write_json(folder / CONFIG, config)
 
 
-def load_model(folder: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Network:
     """Open a model folder, or ``hf:user/name`` from the Hugging Face hub, in evaluation mode.
 
     Raises:

@@ -56,8 +56,8 @@ class ConvSwiGLU(nn.Module):
     def forward(self, x: Tensor, norm: RMSGroupNorm) -> Tensor:
         """Features (batch, frame, band, feature), to be normalised first -> the same shape."""
         weights = (self.conv_weight, self.conv_bias, self.deconv_weight, self.deconv_bias)
-        shape = {"num_groups": norm.num_groups, "axis": self.axis}
-        return norm_conv_swiglu(x, norm.gamma, *weights, **shape)
+        groups, axis = norm.num_groups, self.axis
+        return norm_conv_swiglu(x, norm.gamma, *weights, num_groups=groups, axis=axis)
 
 
 class SelfAttention(nn.Module):
@@ -74,7 +74,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, norm: RMSGroupNorm) -> Tensor:
         """Features (batch, frame, band, feature), to be normalised first -> the same shape."""
         qkv = norm_linear(x, norm.gamma, self.qkv.weight, num_groups=norm.num_groups, parts=3)
-        y = functional.scaled_dot_product_attention(*map(self._heads, qkv))
+        query, key, value = map(self._heads, qkv)
+        y = functional.scaled_dot_product_attention(query, key, value)
         return self.out(y.transpose(1, 2).reshape(x.shape))
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class STFT(nn.Module):
     """
 
     min_window = 0.01
+    window: Tensor
 
     def __init__(self, n_fft: int, hop: int):
         super().__init__()

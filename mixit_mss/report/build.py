@@ -140,5 +140,5 @@ def _draw_task(path: Path, task: Task, title: str) -> None:
 
     mixture = np.sum([excerpt(part) for part in task.mixture], axis=0)
     references = {stem: excerpt(file) for stem, file in task.references.items()}
-    estimates = {stem: excerpt(file) for stem, file in (task.estimates or {}).items()}
+    estimates = {stem: excerpt(file) for stem, file in task.estimates.items()}
     draw_spectrograms(path, mixture, references, estimates, info.sample_rate, title)

@@ -228,9 +228,7 @@ def _song(
     versions = [Version("true stems", None, clips(cut(tasks[0].references)), {})]
     for row, task in zip(held, tasks, strict=True):
         scores = row.scores[row.scores.song == name].set_index("stem").usdr.to_dict()
-        versions.append(
-            Version(titles[row.folder], row.folder, clips(cut(task.estimates or {})), scores)
-        )
+        versions.append(Version(titles[row.folder], row.folder, clips(cut(task.estimates)), scores))
     return Song(
         name,
         rank,
@@ -242,7 +240,7 @@ def _song(
     )
 
 
-def _place(task: Task, info: audio.AudioInfo, seconds: float) -> tuple[int, int]:
+def _place(task: Task, info: audio.AudioInfo[int], seconds: float) -> tuple[int, int]:
     frames = min(info.frames, round(seconds * info.sample_rate))
     references = [audio.read(file)[0] for file in task.references.values()]
     start = liveliest_second(references, info.sample_rate, seconds) * info.sample_rate

@@ -84,7 +84,7 @@ class ResumeCheckpoints(Callback):
         if batch_idx + 1 == trainer.num_training_batches:
             return
         late = time.monotonic() - self.saved_at >= 60 * self.minutes
-        if self._any_device(trainer, late or self.signals.received):
+        if self._any_device(trainer, late or bool(self.signals.received)):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer, module) -> None:
@@ -124,8 +124,8 @@ class ResumeCheckpoints(Callback):
 
     def _any_device(self, trainer, wanted: bool) -> bool:
         if trainer.world_size == 1:
-            return bool(wanted)
-        return trainer.strategy.reduce_boolean_decision(bool(wanted), all=False)
+            return wanted
+        return trainer.strategy.reduce_boolean_decision(wanted, all=False)
 
     def _save(self, trainer) -> None:
         last = self.folder / LAST
@@ -133,7 +133,7 @@ class ResumeCheckpoints(Callback):
             os.replace(last, self.folder / PREVIOUS)
         trainer.save_checkpoint(last)
         self.saved_at = time.monotonic()
-        if self._any_device(trainer, self.signals.received):
+        if self._any_device(trainer, bool(self.signals.received)):
             raise Preempted(self.signals.received or 15, trainer.global_step)
 
 

@@ -48,6 +48,9 @@ class Schedule(Section):
     decay_every_epochs: PositiveInt = 1
 
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
 class Run(Section):
     """How long to train, and what to keep.
 
@@ -65,7 +68,7 @@ class Run(Section):
     validate_every_epochs: PositiveInt = 1
     average_best: PositiveInt = 5
     num_workers: NonNegativeInt = 4
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    precision: Literal["auto"] | Precision = "auto"
     activation_checkpointing: bool = False
     compile: bool = False
     tf32: bool = True
@@ -182,5 +185,7 @@ def _merge(base: dict, delta: dict) -> dict:
 
 def _known(kind: type[Section], location: tuple) -> str:
     for key in location[:-1]:
-        kind = kind.model_fields[key].annotation
+        inner = kind.model_fields[key].annotation
+        assert isinstance(inner, type) and issubclass(inner, Section)  # nothing else has keys
+        kind = inner
     return f"; known here: {', '.join(kind.model_fields)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mixit_mss.models.network import Network
 from mixit_mss.training.step_cost import TrainingStep
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -87,7 +88,7 @@ def _peak(step: TrainingStep, device: str, batch: int, half: bool) -> int:
     return torch.cuda.max_memory_allocated() if device == "cuda" else _resident("VmHWM") - before
 
 
-def _step(step: TrainingStep, net: torch.nn.Module, device: str, batch: int, half: bool) -> None:
+def _step(step: TrainingStep, net: Network, device: str, batch: int, half: bool) -> None:
     """One step as in the middle of a run: AdamW has its moments, and old gradients are there."""
     trained = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, fused=True)

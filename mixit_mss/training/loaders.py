@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mixit_mss.data.datasets import EpochSampler
+from mixit_mss.data.datasets import EpochSampler, FiniteDataset
 from mixit_mss.errors import UserError
 from mixit_mss.training.config import Run
 from mixit_mss.training.preemption import leave_to_parent
@@ -18,7 +18,7 @@ class Datasets(NamedTuple):
     """What a run trains and validates on; a validation set knows the song of each chunk or not."""
 
     train: Dataset
-    valid: Dataset
+    valid: FiniteDataset
 
 
 class Loaders:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch.utils.data import Dataset
 
+from mixit_mss.data.datasets import FiniteDataset
 from mixit_mss.evaluation.channel_votes import best_assignment, snr_matrix
 
 CHUNKS = 16
@@ -23,7 +23,7 @@ class StemMonitor(Callback):
         chunks: references (stem, channel, sample).
     """
 
-    def __init__(self, chunks: Dataset):
+    def __init__(self, chunks: FiniteDataset):
         places = np.linspace(0, len(chunks) - 1, min(CHUNKS, len(chunks))).astype(int)
         self.chunks = [chunks[int(place)] for place in dict.fromkeys(places.tolist())]
 

@@ -31,7 +31,10 @@ from mixit_mss.training.config import (
 from mixit_mss.training.dry_run import can_weigh, dry_step, free_bytes
 from mixit_mss.training.step_cost import COUNTED, StepCost, TrainingStep, simulate_step
 
-STAGES: dict[str, type[Section]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
+STAGES: dict[str, type[PretrainConfig] | type[FinetuneConfig]] = {
+    "pretrain": PretrainConfig,
+    "finetune": FinetuneConfig,
+}
 CORPORA: dict[str, Archive] = {
     **{f"fma_{subset}": fma.ARCHIVES[subset] for subset in fma.SUBSETS},
     "musdb18hq": musdb18hq.ARCHIVE,
@@ -133,11 +136,11 @@ def training_step(
     if stage == "pretrain" and (init or trainable != "all"):
         raise UserError("--init and --trainable are for fine-tuning; leave them out")
     network = _network(model, init)
-    if stage == "pretrain":
+    if isinstance(settings, PretrainConfig):
         network["num_sources"] = settings.num_outputs
     elif not init:
         names = [s for s in manifest.stems() if s != "mixture"] if manifest else list(stems)
-        if not names:
+        if manifest and not names:
             raise UserError(f"{manifest.name}: lists no stems; fine-tuning needs labelled songs")
         network |= {"num_sources": len(names), "stems": names}
     step = TrainingStep(network, settings, frozen_separator=trainable == "encoder_decoder")
@@ -301,6 +304,8 @@ def _network(model: str | None, init: str | None) -> dict:
         if not network.get("stems"):
             raise UserError(f"{init}: its outputs have no stems; choose some by select-channels")
         return network
+    if model is None:
+        raise UserError("give --model or --init")
     return {"name": "bs_locoformer", "size": model} if model in SIZES else read_yaml(model)
 
 

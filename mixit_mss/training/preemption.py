@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
+from types import FrameType
 
 from mixit_mss.errors import Preempted
 
@@ -11,6 +13,7 @@ __all__ = ["Preempted", "StopSignals", "leave_to_parent"]
 
 # SIGTERM is what clusters and systems send first; USR1 and USR2 are SLURM's early warnings as
 # Lightning's and submitit's users set them up; SIGINT is Ctrl-C.
+Handler = Callable[[int, FrameType | None], object] | int | None
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
 
 
@@ -23,9 +26,9 @@ class StopSignals:
         received: the signal's number, or 0.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Handler] = {}
 
     def install(self) -> None:
         """Take the signals over; only the main thread can, elsewhere nothing happens."""

@@ -7,21 +7,22 @@ says of it), ``checkpoints/`` and ``logs/``.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
-from torch import nn
 
 from mixit_mss.data.datasets import (
+    AudioForm,
     LabelledChunks,
     LabelledStems,
     UnlabelledMixtures,
     ValidationMixtures,
 )
-from mixit_mss.data.manifest import manifest_paths, read_manifest
+from mixit_mss.data.manifest import Manifest, manifest_paths, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import current_commit, write_experiment
 from mixit_mss.files import fingerprint, is_done, mark_done
-from mixit_mss.models import build_model
+from mixit_mss.models import Network, build_model
 from mixit_mss.models.hub import load_model, save_model
 from mixit_mss.training.batch_size import batch_at_once
 from mixit_mss.training.config import (
@@ -77,13 +78,12 @@ def pretrain(
     net = _build(model, network, num_sources=settings.num_outputs)
     songs = read_manifest(manifest)
     run = settings.run
-    form = {"sample_rate": net.sample_rate, "num_channels": net.num_channels}
-    shared = {"seed": seed, "gain_db": settings.mom_gain_db, **form}
+    form, gain = _form(net), settings.mom_gain_db
+    train_songs, valid_songs = songs.select(split="train"), songs.select(split="valid")
+    length, count = run.chunk_seconds, run.validation_chunks
     datasets = Datasets(
-        UnlabelledMixtures(songs.select(split="train"), run.chunk_seconds, **shared),
-        ValidationMixtures(
-            songs.select(split="valid"), run.validation_chunks, run.chunk_seconds, **shared
-        ),
+        UnlabelledMixtures(train_songs, length, gain_db=gain, seed=seed, **form),
+        ValidationMixtures(valid_songs, count, length, gain_db=gain, seed=seed, **form),
     )
     monitor = []
     if monitor_stems:
@@ -157,17 +157,20 @@ def finetune(
         net = load_model(init).train()
         if net.stems is None:
             raise UserError(f"{init}: its outputs have no stems; choose some by select-channels")
+        stems = list(net.stems)
     else:
+        if model is None or network is None:
+            raise UserError("give --init or --model")
         stems = [stem for stem in songs.stems() if stem != "mixture"]
         net = _build(model, network, num_sources=len(stems), stems=stems)
     if trainable == "encoder_decoder":
         freeze_separator(net)
-    form = {"sample_rate": net.sample_rate, "num_channels": net.num_channels}
-    shared = (net.stems, settings.run.chunk_seconds)
+    form, length = _form(net), settings.run.chunk_seconds
+    train_songs, valid_songs = songs.select(split="train"), songs.select(split="valid")
     mixing = settings.mixing.model_dump()
     datasets = Datasets(
-        LabelledStems(songs.select(split="train"), *shared, seed=seed, **mixing, **form),
-        LabelledChunks(songs.select(split="valid"), *shared, **form),
+        LabelledStems(train_songs, stems, length, seed=seed, **mixing, **form),
+        LabelledChunks(valid_songs, stems, length, **form),
     )
     step = {"config": config, "model": model, "init": init, "trainable": trainable}
     write_run(folder, command, network or {"init": str(init)}, settings.model_dump(mode="json"))
@@ -197,20 +200,32 @@ def _finished(folder: Path, identity: dict) -> bool:
     return False
 
 
-def _build(source: str, network: dict, **more) -> nn.Module:
+def _form(net: Network) -> AudioForm:
+    return {"sample_rate": net.sample_rate, "num_channels": net.num_channels}
+
+
+def _build(source: str, network: dict, **more: Any) -> Network:
     try:
         return build_model(**network, **more)
     except (TypeError, ValueError) as error:
         raise UserError(f"{source}: {error}") from error
 
 
-def _save(folder, net, songs, config, steps, seed, command, identity) -> None:
+def _save(
+    folder: Path,
+    net: Network,
+    songs: Manifest,
+    config: str,
+    steps: int,
+    seed: int,
+    command: str,
+    identity: dict,
+) -> None:
     licences = sorted({str(licence) for licence in songs.tracks["license"] if str(licence)})
-    origin = {"steps": steps, "seed": seed}
-    origin |= {"commit": current_commit(), "command": command}
+    origin = {"steps": steps, "seed": seed, "commit": current_commit(), "command": command}
     trained_on = {"songs": songs.tracks["song"].nunique(), "licences": licences}
     save_model(net, folder / "model", {**origin, "training_data": trained_on})
-    parameters = sum(parameter.numel() for parameter in net.parameters())
+    parameters = net.num_parameters
     write_experiment(folder, parameters=parameters, config=str(config), **origin)
     mark_done(folder, identity)
     print(f"{folder / 'model'}: {steps} steps, {parameters:,} parameters")

@@ -14,16 +14,18 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+from unittest import mock
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixit_mss.models import build_model, conv_ffn
+from mixit_mss.models import build_model, rms_group_norm
+from mixit_mss.models.network import Masking, Network
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig
 from mixit_mss.training.systems import MixITSystem, SupervisedSystem, freeze_separator
 
@@ -52,7 +54,7 @@ class TrainingStep:
     config: PretrainConfig | FinetuneConfig
     frozen_separator: bool = False
 
-    def build(self) -> nn.Module:
+    def build(self) -> Network:
         """The network in training mode.
 
         Raises:
@@ -64,20 +66,20 @@ class TrainingStep:
             freeze_separator(net)
         return net
 
-    def parts(self, net: nn.Module) -> int:
+    def parts(self, net: Network) -> int:
         """How many signals are added up for one example: mixtures, or stems."""
         return MIXTURES if isinstance(self.config, PretrainConfig) else net.num_sources
 
-    def samples(self, net: nn.Module) -> int:
+    def samples(self, net: Network) -> int:
         """Length of a chunk."""
         return round(self.config.run.chunk_seconds * net.sample_rate)
 
-    def loss(self, net: nn.Module, batch: Tensor) -> Tensor:
+    def loss(self, net: Network, batch: Tensor) -> Tensor:
         """The loss of a batch (batch, part, channel, sample), by the system that trains."""
         pretraining = isinstance(self.config, PretrainConfig)
         system = MixITSystem if pretraining else SupervisedSystem
         options = self.config.model_dump(mode="json")
-        return system(net, None, (None, None), None, options, options["loss"]).common_step(batch, 0)
+        return system(net, None, None, None, options, options["loss"]).common_step(batch, 0)
 
 
 class StepCost(NamedTuple):
@@ -135,10 +137,10 @@ def simulate_step(step: TrainingStep, half: bool) -> StepCost:
     )
 
 
-def count_parameters(net: nn.Module) -> tuple[int, int]:
+def count_parameters(net: Network) -> tuple[int, int]:
     """Numbers in a network, and how many of them are trained."""
-    counts = [(p.numel(), p.numel() * p.requires_grad) for p in net.parameters()]
-    return tuple(map(sum, zip(*counts, strict=True)))
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    return net.num_parameters, trained
 
 
 def flop_counter() -> FlopCounterMode:
@@ -161,7 +163,7 @@ def flop_counter() -> FlopCounterMode:
 class LiveBytes(TorchDispatchMode):
     """Bytes of all tensors made within, and still alive: ``live`` now, ``peak`` at most."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.live = self.peak = 0
         self._storages: dict[int, int] = {}
@@ -187,12 +189,12 @@ class LiveBytes(TorchDispatchMode):
 
 @contextlib.contextmanager
 def _whole_products() -> Iterator[None]:
-    """The weight gradient's products in one piece: the pieces suit a cache, and here take time."""
-    rows, conv_ffn._ROWS = conv_ffn._ROWS, sys.maxsize
+    """The blocks' gradients in one piece: the pieces suit a cache, and here take time."""
+    rows, rms_group_norm.ROWS = rms_group_norm.ROWS, sys.maxsize
     try:
         yield
     finally:
-        conv_ffn._ROWS = rows
+        rms_group_norm.ROWS = rows
 
 
 @contextlib.contextmanager
@@ -204,15 +206,13 @@ def _inverse_transform_by_shape() -> Iterator[None]:
         signal = frames[..., : hop_length or n_fft // 4, 1:].flatten(-2)
         return signal if length is None else functional.pad(signal, (0, length - signal.shape[-1]))
 
-    exact = torch.istft
-    torch.istft = side_by_side  # type: ignore[assignment]
-    try:
+    with mock.patch.object(torch, "istft", side_by_side):
         yield
-    finally:
-        torch.istft = exact
 
 
-def _fake_run(net, batch: int, samples: int, half: bool, memory: LiveBytes) -> tuple[int, int, int]:
+def _fake_run(
+    net: Network, batch: int, samples: int, half: bool, memory: LiveBytes
+) -> tuple[int, int, int]:
     """FLOPs forward and backward, and the peak of memory in bytes."""
     memory.peak = memory.live
     mixture = torch.empty(batch, net.num_channels, samples)
@@ -225,13 +225,13 @@ def _fake_run(net, batch: int, samples: int, half: bool, memory: LiveBytes) -> t
     return forward, total - forward, memory.peak
 
 
-def _sum_of_outputs(net, mixture: Tensor, half: bool) -> Tensor:
+def _sum_of_outputs(net: Network, mixture: Tensor, half: bool) -> Tensor:
     """The forward pass, with a sum in place of the inverse transform and the loss.
 
     Those look at the values, which are not there.
     """
     precision = torch.autocast("cpu", torch.bfloat16, enabled=half)
-    if not hasattr(net, "masks"):
+    if not isinstance(net, Masking):
         with precision, _inverse_transform_by_shape():
             return net(mixture).sum()
     with precision:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from asteroid.engine.system import System
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mixit_mss.evaluation.channel_votes import snr_matrix
 from mixit_mss.losses import mixit_loss, thresholded_snr, zero_reference_snr
 from mixit_mss.losses.mixit import assign_outputs, remix
+from mixit_mss.models.network import Masking, Network
 from mixit_mss.training.health import BadSteps, warn_of_collapse
+from mixit_mss.training.loaders import Loaders
 from mixit_mss.training.validation import SongScores, Sums
 
 
@@ -25,23 +28,27 @@ class TrainingSystem(System):
         config: the settings, kept in checkpoints.
         loss_options: of the loss.
         seed: of what the network draws (dropout).
-        bad_steps: what to do about steps without a finite gradient.
+        bad_steps: what to do about steps without a finite gradient; None where nothing is trained.
     """
+
+    model: Network
+    bad_steps: BadSteps
 
     def __init__(
         self,
-        model,
-        optimizer,
-        loaders,
-        scheduler,
-        config,
-        loss_options,
+        model: Network,
+        optimizer: Optimizer | None,
+        loaders: Loaders | None,
+        scheduler: dict | None,
+        config: dict,
+        loss_options: dict,
         seed: int = 0,
         bad_steps: BadSteps | None = None,
     ):
         super().__init__(model, optimizer, None, None, None, scheduler, config)
-        self.loaders, self.loss_options, self.seed = loaders, loss_options, seed
-        self.bad_steps = bad_steps
+        if loaders is not None and bad_steps is not None:
+            self.loaders, self.bad_steps = loaders, bad_steps
+        self.loss_options, self.seed = loss_options, seed
         self.validated_at = -1
         self._losses: list[Tensor] = []
         self._examples: list[int] = []
@@ -120,7 +127,7 @@ class MixITSystem(TrainingSystem):
 
     def common_step(self, batch: Tensor, batch_nb: int, train: bool = True) -> Tensor:
         """Mean MixIT loss (dB) of a batch."""
-        if hasattr(self.model, "apply_masks"):
+        if isinstance(self.model, Masking):
             return mixit_loss_by_masks(self.model, batch, **self.loss_options).mean()
         return mixit_loss(self(batch.sum(1)), batch, **self.loss_options)[0].mean()
 
@@ -147,7 +154,7 @@ class MixITSystem(TrainingSystem):
         warn_of_collapse(self.trainer)
 
 
-def mixit_loss_by_masks(model: torch.nn.Module, mixtures: Tensor, solver: str, **options) -> Tensor:
+def mixit_loss_by_masks(model: Masking, mixtures: Tensor, solver: str, **options) -> Tensor:
     """:func:`mixit_mss.losses.mixit_loss` of a masking model's estimates, with a leaner gradient.
 
     Outputs that belong to one mixture are added up as masks.  The estimates are linear in the
@@ -211,6 +218,7 @@ class SupervisedSystem(TrainingSystem):
         self.log("val_usdr", self.scores.usdr(self.trainer.strategy))
 
 
-def freeze_separator(model: torch.nn.Module) -> None:
+def freeze_separator(model: Network) -> None:
     """Leave only encoder and decoder trainable (paper section 4.5, Table 2)."""
-    model.separator.requires_grad_(False)
+    for block in model.blocks():
+        block.requires_grad_(False)

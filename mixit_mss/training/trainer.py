@@ -6,18 +6,20 @@ import hashlib
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
-from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from mixit_mss.data.disk import require_space
 from mixit_mss.errors import UserError
+from mixit_mss.models.network import Network
 from mixit_mss.training.checkpoints import (
     AtomicCheckpointIO,
     ResumeCheckpoints,
@@ -26,7 +28,7 @@ from mixit_mss.training.checkpoints import (
     find_checkpoint,
     remove_others,
 )
-from mixit_mss.training.config import FinetuneConfig, PretrainConfig
+from mixit_mss.training.config import FinetuneConfig, Precision, PretrainConfig, Run
 from mixit_mss.training.hardware import Hardware, is_first_process
 from mixit_mss.training.health import BadSteps
 from mixit_mss.training.history import DataWait, History, progress_bar
@@ -40,7 +42,7 @@ BYTES_PER_PARAMETER = 16
 
 def train(
     system_class: type[TrainingSystem],
-    model: nn.Module,
+    model: Network,
     datasets: Datasets,
     config: PretrainConfig | FinetuneConfig,
     folder: Path,
@@ -49,7 +51,7 @@ def train(
     seed: int = 0,
     hardware: Hardware | None = None,
     batch_per_device: int | None = None,
-    more_callbacks: list[Callback] | None = None,
+    more_callbacks: Sequence[Callback] = (),
 ) -> int | None:
     """Train ``model`` in place, with checkpoints and logs under ``folder``.
 
@@ -94,7 +96,7 @@ def train(
         config,
         hardware,
         [
-            *(more_callbacks or []),
+            *more_callbacks,
             best,
             ResumeCheckpoints(checkpoints, hardware.checkpoint_minutes, run.steps_per_epoch),
         ],
@@ -158,7 +160,7 @@ def _own_folder(parent: Path, identity: dict) -> Path:
     return parent / digest[:12]
 
 
-def _prepare(checkpoints: Path, run, model: nn.Module) -> None:
+def _prepare(checkpoints: Path, run: Run, model: Network) -> None:
     if not is_first_process():
         return
     if not checkpoints.exists() and checkpoints.parent.exists():
@@ -168,7 +170,7 @@ def _prepare(checkpoints: Path, run, model: nn.Module) -> None:
             flush=True,
         )
     checkpoints.mkdir(parents=True, exist_ok=True)
-    size = BYTES_PER_PARAMETER * sum(p.numel() for p in model.parameters())
+    size = BYTES_PER_PARAMETER * model.num_parameters
     kept = len(list(checkpoints.glob("*.ckpt")))
     require_space(
         checkpoints, size * max(1, run.average_best + 3 - kept), "the checkpoints of this run"
@@ -203,16 +205,24 @@ def _loggers(folder: Path, hardware: Hardware) -> list:
     return loggers
 
 
-def _arrange(model: nn.Module, run) -> None:
+def _arrange(model: Network, run: Run) -> None:
     """Trade memory against time, as far as the network knows how to."""
     model.activation_checkpointing = run.activation_checkpointing
     if run.compile:
-        for block in getattr(model, "separator", []):
-            block.band_path.compile()
-            block.frame_path.compile()
+        for block in model.blocks():
+            for part in block.children():
+                part.compile()
 
 
-def _system(system_class, model, loaders, config, precision, seed, bad_steps):
+def _system(
+    system_class: type[TrainingSystem],
+    model: Network,
+    loaders: Loaders,
+    config: PretrainConfig | FinetuneConfig,
+    precision: str,
+    seed: int,
+    bad_steps: BadSteps,
+) -> TrainingSystem:
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
         lr=config.optimizer.lr,
@@ -235,7 +245,7 @@ def _system(system_class, model, loaders, config, precision, seed, bad_steps):
     )
 
 
-def _precision(wanted: str, accelerator: str) -> str:
+def _precision(wanted: Literal["auto"] | Precision, accelerator: str) -> Precision:
     if wanted != "auto":
         return wanted
     if accelerator == "cpu":

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mixit_mss.data.datasets import FiniteDataset
 from mixit_mss.evaluation.metrics import MDX_EPSILON
 
 
 class Placed(Dataset):
     """A dataset whose examples come with their index, so that sums can be told apart by song."""
 
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset: FiniteDataset):
         self.dataset = dataset
 
     def __len__(self) -> int:

@@ -88,9 +88,13 @@ def test_the_gradient_for_gpus_counts_as_much_as_that_for_cpus(axis):
     counts = []
     longer = (2, 43, 7, 24) if axis == 1 else (2, 40, 10, 24)
     for device in ("cpu", "meta"):  # all devices but the CPU take the other way
-        features, grad = (torch.ones(shape, device=device) for shape in ((2, 40, 7, 8), longer))
+        shapes = ((2, 40, 7, 8), longer, (24, 8, 4))
+        features, grad, weight = (torch.ones(shape, device=device) for shape in shapes)
+        total = conv_ffn._WeightGradient(features, weight, axis)
         with flop_counter() as counter:
-            assert conv_ffn._weight_gradient(features, grad, 4, axis).shape == (24, 8, 4)
+            for block in conv_ffn._blocks(grad):
+                total.add(block, grad[block])
+        assert total.result().shape == (24, 8, 4)
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] > 0
 

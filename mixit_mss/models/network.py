@@ -1,0 +1,172 @@
+"""What the stages know of a network, whichever it is, and what those over bands have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
+
+from torch import Tensor, nn
+
+from mixit_mss.models.bands import band_widths
+from mixit_mss.models.checks import check_outputs, check_stems
+
+if TYPE_CHECKING:  # in the standard library as of Python 3.11
+    from typing_extensions import Self
+
+
+class Network(nn.Module, ABC):
+    """Separates a mixture into ``num_sources`` estimates; nothing depends on what came before.
+
+    Args:
+        config: all arguments that make the network again, ``num_sources``, ``sample_rate``,
+            ``num_channels`` and ``stems`` among them.  Where the numbers cannot be, a network
+            raises ``ValueError``; where the user can install what is missing, a
+            :class:`~mixit_mss.errors.UserError`.
+
+    Attributes:
+        config: the same, in types that JSON knows.  :mod:`mixit_mss.models.hub` writes them beside
+            the weights, so no two entries of ``state_dict()`` may share memory.
+        num_sources: outputs N.
+        num_channels: audio channels M.
+        sample_rate: in Hz.
+        stems: names of the outputs in order, or None.
+        activation_checkpointing: whether training computes activations again for its gradient
+            instead of keeping them; a network that cannot refuses to be told so.
+    """
+
+    config: dict[str, Any]
+    num_sources: int
+    num_channels: int
+    sample_rate: int
+    stems: tuple[str, ...] | None
+    activation_checkpointing: bool = False
+
+    def __init__(self, config: Mapping[str, Any]):
+        super().__init__()
+        self.config = {
+            name: list(value) if isinstance(value, (list, tuple)) else value
+            for name, value in config.items()
+        }
+        self.num_sources, self.num_channels = config["num_sources"], config["num_channels"]
+        self.sample_rate = config["sample_rate"]
+        self.stems = check_stems(config["stems"], self.num_sources)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the network learns."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @abstractmethod
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Separate a batch.
+
+        Args:
+            mixture: (batch, channel, sample), floating point, at :attr:`sample_rate`; any length
+                from one sample up.
+
+        Returns:
+            Estimates (batch, source, channel, sample), as long as the mixture, float32 also under
+            autocast (float64 for a float64 network).
+
+        Raises:
+            ValueError: for other axes, an empty or integer tensor, or (in evaluation mode, where
+                the check does not stall a device) samples that are NaN or infinite.
+        """
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """What stands between encoder and decoder, to be frozen by ``--trainable encoder_decoder``.
+
+        The parts of each block are what ``run.compile: true`` compiles.
+        """
+
+    def select_sources(self, sources: Sequence[int], stems: Sequence[str] | None = None) -> Self:
+        """A new network with these outputs only, in this order (paper section 4.3, channel choice).
+
+        The outputs equal the chosen outputs of this network.  They are named by ``stems``, or keep
+        the names that they have.
+
+        Raises:
+            ValueError: if an index is out of range, or no output is chosen.
+        """
+        sources = check_outputs(sources, self.num_sources)
+        if stems is None and self.stems is not None:
+            stems = [self.stems[source] for source in sources]
+        arguments = {**self.config, "num_sources": len(sources), "stems": stems}
+        chosen = type(self)(**arguments)
+        self.hand_over(chosen, sources)
+        return chosen.train(self.training)
+
+    @abstractmethod
+    def hand_over(self, chosen: Self, sources: Sequence[int]) -> None:
+        """Copy the weights into ``chosen``, which differs in that it has only these outputs."""
+
+
+class BandArguments(TypedDict, total=False):
+    """What :class:`BandNetwork` takes besides the sizes."""
+
+    sample_rate: int
+    num_channels: int
+    n_fft: int
+    hop: int
+    bands: Sequence[int] | int | None
+    stems: Sequence[str] | None
+
+
+class BandNetwork(Network):
+    """A network that looks at an STFT in bands.
+
+    Args:
+        num_sources: outputs N.
+        sizes: the network's own arguments.
+        sample_rate: in Hz.
+        num_channels: audio channels M.
+        n_fft: STFT window in samples.
+        hop: STFT step in samples.
+        bands: bins per band, lowest first; or a number of bands, spaced on the mel scale; or None
+            for the 62 bands of the paper and of BS-RoFormer.
+        stems: names of the outputs, in order, once they have any.
+    """
+
+    def __init__(
+        self,
+        num_sources: int,
+        sizes: Mapping[str, Any],
+        *,
+        sample_rate: int = 44100,
+        num_channels: int = 2,
+        n_fft: int = 2048,
+        hop: int = 512,
+        bands: Sequence[int] | int | None = None,
+        stems: Sequence[str] | None = None,
+    ):
+        widths = band_widths(bands, n_fft, sample_rate)
+        super().__init__(
+            {
+                "num_sources": num_sources,
+                **sizes,
+                "sample_rate": sample_rate,
+                "num_channels": num_channels,
+                "n_fft": n_fft,
+                "hop": hop,
+                "bands": widths,
+                "stems": stems,
+            }
+        )
+        self.n_fft, self.hop, self.widths = n_fft, hop, widths
+
+
+@runtime_checkable
+class Masking(Protocol):
+    """A network that multiplies the spectrum by masks, as :class:`mixit_mss.models.BSLocoformer`.
+
+    Where it has both halves of its ``forward``, MixIT's gradient is leaner, see
+    :func:`mixit_mss.training.systems.mixit_loss_by_masks`.
+    """
+
+    def masks(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks (batch, source, channel, frame, bin); spectrum (batch, channel, frame, bin)."""
+
+    def apply_masks(self, masks: Tensor, spectrum: Tensor, length: int) -> Tensor:
+        """Estimates (batch, source, channel, sample), linear in the masks."""
