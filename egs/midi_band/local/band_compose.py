@@ -1,4 +1,4 @@
-"""A song by rule: a pure function of (seed, kind, number) and the length.
+"""A song by rule: a pure function of (seed, kind, number), the length, and how much parts share.
 
 Nothing here reads a file or makes a sound.  Every choice comes from numpy generators made from
 ``(seed, kind, number, stream)``, so no song has to be composed before another.
@@ -6,7 +6,7 @@ Nothing here reads a file or makes a sound.  Every choice comes from numpy gener
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,14 +15,20 @@ from band_instruments import CAST, OTHERS, STEMS, Instrument
 from band_plan import Plan, Section, draw_plan
 from band_players import play_bass, play_chords, play_lead, second_voice
 from band_score import Note, Track, dealt_points, express, humanise, pick, pick_weighted, swing_tick
+from band_together import LEVELS, Common, draw_line, own_plan, play_together
 
 KINDS = ("unlabelled", "train", "valid", "test")
 # Streams of random numbers: the first two are shared by neighbouring songs, the rest a song's own.
 CAST_STREAM, COUNT_STREAM, PLAN_STREAM, ARRANGEMENT_STREAM, SOUND_STREAM, STEM_STREAM = range(6)
+LINE_STREAM = STEM_STREAM + len(STEMS)
+OWN_PLAN_STREAM = LINE_STREAM + 1
+TOGETHER_STREAM = OWN_PLAN_STREAM + len(STEMS)
 # Styles and instrument families are dealt to this many songs at a time, evenly.
 DECK = 8
 # How many stems the unlabelled songs of a deck have: solos and duos more often than whole bands.
 PARTS = (1, 1, 1, 2, 2, 2, 3, 4)
+MIXED = "mixed"
+PARTS_CHOICES = (MIXED, *(str(count + 1) for count in range(len(STEMS))))
 # A song is composed this much longer than asked for, so that a slow attack may be cut off.
 SPARE_SECONDS = 0.25
 # Every stem plays for at least this share of its song, rests between notes not counted.
@@ -45,16 +51,20 @@ TITLE_SECOND = (
 class Song:
     """A composed song.
 
-    ``playing`` tells for every stem in which of the plan's sections it plays; ``levels`` are wanted
-    stem levels in dB against each other, ``loudness`` that of the mixture in dB of full scale;
-    ``room`` is the reverb's (size, damping, level), each 0..1.
+    ``plan`` is the band's, ``plans`` are what each stem plays from: the same plan, or one of its own
+    where ``correlation`` is below ``band``.  Notes are in ticks of the stem's plan, and ``playing``
+    tells for every stem in which of that plan's sections it plays.  ``levels`` are wanted stem levels
+    in dB against each other, ``loudness`` that of the mixture in dB of full scale; ``room`` is the
+    reverb's (size, damping, level), each 0..1.
     """
 
     kind: str
     number: int
     title: str
     seconds: float
+    correlation: str
     plan: Plan
+    plans: dict[str, Plan]
     playing: dict[str, tuple[bool, ...]]
     tracks: tuple[Track, ...]
     levels: dict[str, float]
@@ -67,15 +77,28 @@ class Song:
         return tuple(self.playing)
 
 
-def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
+def compose_song(
+    seed: int,
+    kind: str,
+    number: int,
+    seconds: float,
+    correlation: str = "band",
+    parts: str = MIXED,
+) -> Song:
     """Compose song ``number`` of a ``kind`` (one of ``KINDS``), at least ``seconds`` long.
 
     The first note is at tick 0: when a figure begins with a rest, the tracks lie that much earlier
     than the plan.
 
-    Unlabelled songs have one to four stems, as often as ``PARTS`` says; songs of the labelled kinds
-    have them all.
+    Unlabelled songs have one to four stems, as often as ``PARTS`` says, or as many as the number
+    ``parts``; songs of the labelled kinds have them all.
+
+    ``correlation`` is one of ``LEVELS``.  The same song at another level has the same stems and
+    players, and the same style, key and tempo for its first stem, which always plays the band's plan;
+    so a solo is one song up to ``band``.
     """
+    if correlation not in LEVELS or parts not in PARTS_CHOICES:
+        raise ValueError(f"no correlation {correlation!r} of {LEVELS}, or parts {parts!r}")
     if kind not in KINDS or seed < 0 or number < 0 or not seconds > 0:
         raise ValueError(f"no song {number} of kind {kind!r}, seed {seed}, {seconds} seconds")
 
@@ -89,26 +112,50 @@ def compose_song(seed: int, kind: str, number: int, seconds: float) -> Song:
     stems = STEMS
     if kind == "unlabelled":
         deck = stream(COUNT_STREAM, number // DECK).permutation(PARTS)
-        count = int(deck[number % DECK])
+        count = int(deck[number % DECK]) if parts == MIXED else int(parts)
         chosen = rng.permutation(len(STEMS))[:count].tolist()
         stems = tuple(stem for index, stem in enumerate(STEMS) if index in chosen)
     playing = draw_arrangement(rng, plan.sections, stems)
+    plans = dict.fromkeys(stems, plan)
+    if LEVELS.index(correlation) < LEVELS.index("band"):
+        for stem in stems[1:]:
+            rng = stream(OWN_PLAN_STREAM + STEMS.index(stem))
+            plans[stem] = own_plan(rng, correlation, plan, seconds + SPARE_SECONDS)
+            if plans[stem].sections != plan.sections:
+                playing[stem] = draw_arrangement(rng, plans[stem].sections, stems)[stem]
+    rngs = {stem: stream(STEM_STREAM + index) for index, stem in enumerate(STEMS)}
+    players = {
+        stem: pick(rngs[stem], pick_weighted(point, CAST[stem]))
+        for stem, point in zip(STEMS, family_points, strict=True)
+    }
+    common = None
+    if LEVELS.index(correlation) > LEVELS.index("band"):
+        line = draw_line(stream(LINE_STREAM), plan)
+        common = Common(correlation, plan, tuple(line), players["other"])
     tracks = []
-    for index, stem in enumerate(STEMS):
-        if stem in stems:
-            rng = stream(STEM_STREAM + index)
-            family = pick_weighted(family_points[index], CAST[stem])
-            tracks += _play_stem(rng, stem, plan, playing[stem], pick(rng, family))
-    first = min(note.start for track in tracks for note in track.notes)
+    for stem in stems:
+        rng, own = rngs[stem], plans[stem]
+        together = stream(TOGETHER_STREAM + STEMS.index(stem))
+        for player, notes in _parts(rng, stem, own, playing[stem], players[stem]):
+            track = _track(rng, stem, player, notes, own)
+            tracks.append(play_together(together, track, notes, common) if common else track)
+    # In seconds, because parts may differ in tempo.
+    first = min(
+        note.start / plans[track.stem].ticks_per_second for track in tracks for note in track.notes
+    )
     rng = stream(SOUND_STREAM)
     return Song(
         kind=kind,
         number=number,
         title=f"{pick(rng, TITLE_FIRST)} {pick(rng, TITLE_SECOND)}",
         seconds=seconds,
+        correlation=correlation,
         plan=plan,
+        plans=plans,
         playing=playing,
-        tracks=tuple(_earlier(track, first) for track in tracks),
+        tracks=tuple(
+            _earlier(track, round(first * plans[track.stem].ticks_per_second)) for track in tracks
+        ),
         levels={stem: _draw_level(rng, stem) for stem in stems},
         loudness=round(-20 + 1.5 * float(np.clip(rng.standard_normal(), -2, 2)), 2),
         room=(
@@ -156,30 +203,32 @@ def _draw_level(rng: np.random.Generator, stem: str) -> float:
     return round(usual + 1.6 * float(np.clip(rng.standard_normal(), -2, 2)), 2)
 
 
-def _play_stem(
+def _parts(
     rng: np.random.Generator, stem: str, plan: Plan, playing: Sequence[bool], player: Instrument
-) -> list[Track]:
-    """All tracks of one stem: `other` has one to three players, the rest one (voices perhaps two)."""
+) -> Iterator[tuple[Instrument, list[Note]]]:
+    """Who plays what in one stem: `other` has one to three players, the rest one (voices perhaps two).
+
+    One part at a time, because each is played before the next is written, from the same ``rng``.
+    """
     if stem == "drums":
-        return [_track(rng, stem, player, play_drums(rng, plan, playing), plan)]
-    if stem == "bass":
-        return [_track(rng, stem, player, play_bass(rng, plan, playing, player), plan)]
-    if stem == "vocals":
+        yield player, play_drums(rng, plan, playing)
+    elif stem == "bass":
+        yield player, play_bass(rng, plan, playing, player)
+    elif stem == "vocals":
         line = play_lead(rng, plan, playing, player)
         voices = [line]
         if rng.random() < 0.25:
             voices.append(second_voice(line, plan, player))
-        return [_track(rng, stem, player, voice, plan) for voice in voices if voice]
-    layers = pick_weighted(float(rng.random()), ((0.4, 1), (0.4, 2), (0.2, 3)))
-    players = [player]
-    while len(players) < layers:
-        extra = pick(rng, pick_weighted(float(rng.random()), OTHERS))
-        if extra.family not in [before.family for before in players]:
-            players.append(extra)
-    return [
-        _track(rng, stem, player, play_chords(rng, plan, playing, player), plan)
-        for player in players
-    ]
+        yield from ((player, voice) for voice in voices if voice)
+    else:
+        layers = pick_weighted(float(rng.random()), ((0.4, 1), (0.4, 2), (0.2, 3)))
+        players = [player]
+        while len(players) < layers:
+            extra = pick(rng, pick_weighted(float(rng.random()), OTHERS))
+            if extra.family not in [before.family for before in players]:
+                players.append(extra)
+        for player in players:
+            yield player, play_chords(rng, plan, playing, player)
 
 
 def _track(

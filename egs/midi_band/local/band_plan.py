@@ -182,16 +182,19 @@ def draw_plan(rng: np.random.Generator, seconds: float, style_point: float) -> P
     low, high = style.tempo
     tempo = round(low * (high / low) ** float(rng.random()), 1)
     swing = style.swing[0] + (style.swing[1] - style.swing[0]) * float(rng.random())
-    key = int(rng.integers(12))
-    mode = pick_weighted(
-        float(rng.random()),
-        ((0.45, "major"), (0.3, "minor"), (0.13, "dorian"), (0.12, "mixolydian")),
-    )
+    key, mode = draw_key(rng)
     bar = STEPS_PER_BAR[style.metre] * STEP
     bar_seconds = bar / (TICKS_PER_QUARTER * tempo / 60)
     sections = _draw_sections(rng, math.ceil(seconds / bar_seconds) + 1, bar, bar_seconds)
-    changes, chords = _draw_harmony(rng, sections, bar, key, mode, style.sevenths)
+    changes, chords = draw_harmony(rng, sections, bar, key, mode, style.sevenths)
     return Plan(style, key, mode, tempo, round(swing, 3), sections, changes, chords)
+
+
+def draw_key(rng: np.random.Generator) -> tuple[int, str]:
+    """The pitch class of the tonic (0 is C), and one of ``MODES``."""
+    key = int(rng.integers(12))
+    weights = ((0.45, "major"), (0.3, "minor"), (0.13, "dorian"), (0.12, "mixolydian"))
+    return key, pick_weighted(float(rng.random()), weights)
 
 
 def _draw_sections(
@@ -208,7 +211,7 @@ def _draw_sections(
     )
 
 
-def _draw_harmony(
+def draw_harmony(
     rng: np.random.Generator,
     sections: Sequence[Section],
     bar: int,
@@ -216,7 +219,10 @@ def _draw_harmony(
     mode: str,
     sevenths: float,
 ) -> tuple[tuple[int, ...], tuple[Chord, ...]]:
-    """Chords of every section; sections of the same name share their progression."""
+    """Ticks at which chords begin, and these; sections of the same name share their progression.
+
+    ``bar`` in ticks; ``sevenths`` is the probability that all chords have one.
+    """
     with_sevenths = bool(rng.random() < sevenths)
     major_dominant = bool(rng.random() < 0.6)
     shortest = min(section.end - section.start for section in sections)

@@ -104,8 +104,8 @@ def _voicing(plan: Plan, tick: int, letter: str, centre: int, instrument: Instru
         return [root, root + chord.intervals[2], root + 12]
     # Each pitch class at its place nearest to the centre: close voicings that move little.
     near = sorted(centre - 6 + (pitch - centre + 6) % 12 for pitch in chord.pitch_classes())
-    near = [_into_range(pitch, instrument) for pitch in near]
-    bottom = _into_range(centre - 18 + (chord.root - centre + 18) % 12, instrument)
+    near = [into_range(pitch, instrument) for pitch in near]
+    bottom = into_range(centre - 18 + (chord.root - centre + 18) % 12, instrument)
     if letter == "c":
         return sorted(near)
     if letter == "u":
@@ -116,7 +116,8 @@ def _voicing(plan: Plan, tick: int, letter: str, centre: int, instrument: Instru
     return [ladder[min(int(letter), len(ladder) - 1)]]
 
 
-def _into_range(pitch: int, instrument: Instrument) -> int:
+def into_range(pitch: int, instrument: Instrument) -> int:
+    """Bring a pitch to where ``instrument`` can play it, by octaves."""
     while pitch < instrument.low:
         pitch += 12
     while pitch > instrument.high:
@@ -128,9 +129,16 @@ def _into_range(pitch: int, instrument: Instrument) -> int:
 
 
 def play_lead(
-    rng: np.random.Generator, plan: Plan, playing: Sequence[bool], instrument: Instrument
+    rng: np.random.Generator,
+    plan: Plan,
+    playing: Sequence[bool],
+    instrument: Instrument,
+    resting: float = 0.08,
 ) -> list[Note]:
-    """A melody in two-bar phrases: sections of a name share two motifs, and phrases breathe."""
+    """A melody in two-bar phrases: sections of a name share two motifs, and phrases breathe.
+
+    A phrase, but the first of a section, is left out with the probability ``resting``.
+    """
     motifs = {name: (_draw_motif(rng, plan), _draw_motif(rng, plan)) for name in _names(plan)}
     span = min(17, instrument.high - instrument.low)
     low = instrument.low + int(rng.integers(instrument.high - instrument.low - span + 1))
@@ -142,7 +150,7 @@ def play_lead(
         if not closing:
             phrase = number // 2
             motif = motifs[section.name][1 if phrase % 4 == 2 else 0]
-            if phrase > 0 and rng.random() < 0.08:
+            if phrase > 0 and rng.random() < resting:
                 motif = None
             place = 0
         if motif is None:

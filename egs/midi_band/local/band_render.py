@@ -149,7 +149,7 @@ def render_stem(song: Song, stem: str, synthesiser: Synthesiser, scratch: Path) 
     }
     wanted = round(seconds * SAMPLE_RATE)
     midi, empty = scratch / f"{song.kind}_{song.number}_{stem}.mid", scratch / "empty.conf"
-    midi_file(song.plan, tracks, seconds).save(midi)
+    midi_file(song.plans[stem], tracks, seconds).save(midi)
     empty.touch()  # instead of the user's own ~/.fluidsynth
     command = [synthesiser.program, "-n", "-i", "-q", "-f", str(empty)]
     for name, value in settings.items():

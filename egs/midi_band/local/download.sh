@@ -5,4 +5,4 @@ if [ -n "$unlabelled_dir" ]; then num_unlabelled=0; fi
 if [ -n "$labelled_dir" ]; then num_train=0 num_valid=0 num_test=0; fi
 python local/make_songs.py --out "$downloads" --unlabelled "$num_unlabelled" \
   --train "$num_train" --valid "$num_valid" --test "$num_test" \
-  --seconds "$seconds" --seed "$seed" --nj "$nj"
+  --seconds "$seconds" --seed "$seed" --correlation "$correlation" --parts "$parts" --nj "$nj"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Stage 0 of the recipe: compose songs by rule, play them with FluidSynth, store them as FLAC.
 
-Every audio file carries a tag that says from what it was made (seed, length, sound font, version of
-FluidSynth, this code).  A song is made if, and only if, a file with its tag is not there: so a
-killed run goes on where it was, more songs cost only the new ones, and nothing stale stays.
+Every audio file carries a tag that says from what it was made (seed, length, correlation, parts,
+sound font, version of FluidSynth, this code).  A song is made if, and only if, a file with its tag
+is not there: so a killed run goes on where it was, more songs cost only the new ones, and nothing
+stale stays.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from band_compose import Song, compose_song
+from band_compose import MIXED, PARTS_CHOICES, Song, compose_song
 from band_instruments import STEMS
 from band_render import SAMPLE_RATE, RenderError, Synthesiser, find_synthesiser, render_song
+from band_together import LEVELS
 
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
@@ -43,7 +45,10 @@ from mixit_mss.files import (
 
 MARK = "midi_band"
 SCRATCH = ".midi_"
-COLUMNS = ("path", "kind", "number", "title", "style", "key", "metre", "tempo", "parts", "programs")
+COLUMNS = (
+    "path", "kind", "number", "title", "correlation", "parts_wanted",
+    "style", "key", "metre", "tempo", "parts", "programs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,14 @@ def read_tag(path: Path) -> str:
 
 
 def make_song(
-    order: Order, seed: int, seconds: float, synthesiser: Synthesiser, tag: str, scratch: Path
+    order: Order,
+    compose: Callable[[str, int], Song],
+    synthesiser: Synthesiser,
+    tag: str,
+    scratch: Path,
 ) -> None:
-    """Compose, play and store one song; it appears complete or not at all."""
-    song = compose_song(seed, order.kind, order.number, seconds)
+    """Compose (from kind and number), play and store one song; it appears complete or not at all."""
+    song = compose(order.kind, order.number)
     sounds = render_song(song, synthesiser, scratch)
     if order.kind == "unlabelled":
         with atomic_path(order.path) as unfinished:
@@ -128,19 +137,30 @@ def sweep(out: Path, orders: Sequence[Order]) -> None:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def song_table(songs: Sequence[tuple[Song, str]]) -> str:
-    """The songs as CSV text, one row each; ``songs`` pairs a song with its path."""
+def song_table(songs: Sequence[tuple[Song, str]], parts: str = MIXED) -> str:
+    """The songs as CSV text, one row each; ``songs`` pairs a song with its path.
+
+    ``parts`` is what was wanted of unlabelled songs.  Where parts play from plans of their own, a
+    cell has the styles (keys, metres, tempos) of all of them, in the order of its column ``parts``.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for song, path in songs:
-        plan = song.plan
+        # One for all, or one per stem.
+        plans = list(song.plans.values())
+        plans = plans[:1] if all(plan == plans[0] for plan in plans) else plans
         programs = "; ".join(
             f"{track.stem}: {track.instrument.name} ({track.instrument.program})"
             for track in song.tracks
         )
-        row = [path, song.kind, song.number, song.title, plan.style.name, plan.key_name]
-        row += [plan.style.metre, plan.tempo, "+".join(song.stems), programs]
+        wanted = parts if song.kind == "unlabelled" else str(len(STEMS))
+        row = [path, song.kind, song.number, song.title, song.correlation, wanted]
+        row += ["; ".join(plan.style.name for plan in plans)]
+        row += ["; ".join(plan.key_name for plan in plans)]
+        row += ["; ".join(plan.style.metre for plan in plans)]
+        row += ["; ".join(str(plan.tempo) for plan in plans)]
+        row += ["+".join(song.stems), programs]
         table.writerow(row)
     return text.getvalue()
 
@@ -152,14 +172,20 @@ def make_songs(
     seed: int,
     nj: int,
     soundfont: str | None = None,
+    correlation: str = "band",
+    parts: str = MIXED,
 ) -> int:
     """Make every song that is not there yet; returns how many were made.
 
+    ``correlation`` and ``parts`` as in ``compose_song``.
     A song that fails does not stop the others; UserError names it at the end.
     """
     synthesiser = find_synthesiser(soundfont)
     code = sorted(Path(__file__).resolve().parent.glob("band_*.py"))
-    options = {"seed": seed, "seconds": seconds, "fluidsynth": synthesiser.version}
+    options = {
+        "seed": seed, "seconds": seconds, "correlation": correlation, "parts": parts,
+        "fluidsynth": synthesiser.version,
+    }  # fmt: skip
     made_from = fingerprint(options, [synthesiser.soundfont, *code])
     content = [made_from["options"], list(made_from["inputs"].values())]
     tag = f"{MARK} {hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]}"
@@ -173,10 +199,13 @@ def make_songs(
     out.mkdir(parents=True, exist_ok=True)
     sweep(out, orders)
     began = time.monotonic()
+
+    def compose(kind: str, number: int) -> Song:
+        return compose_song(seed, kind, number, seconds, correlation, parts)
+
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=out) as scratch:
         make = partial(
-            make_song, seed=seed, seconds=seconds, synthesiser=synthesiser, tag=tag,
-            scratch=Path(scratch),
+            make_song, compose=compose, synthesiser=synthesiser, tag=tag, scratch=Path(scratch),
         )  # fmt: skip
         failed = _make_all(missing, make, nj)
     if failed:
@@ -186,10 +215,10 @@ def make_songs(
             f"({reason}); the others are there, run the same command again to try these."
         )
     pairs = [
-        (compose_song(seed, order.kind, order.number, seconds), order.path.relative_to(out))
+        (compose(order.kind, order.number), order.path.relative_to(out).as_posix())
         for order in orders
     ]
-    write_text(out / "songs.csv", song_table([(song, path.as_posix()) for song, path in pairs]))
+    write_text(out / "songs.csv", song_table(pairs, parts))
     mark_done(out, stamp)
     print(
         f"{out}: {len(missing)} songs made in {time.monotonic() - began:.0f} s, "
@@ -231,8 +260,10 @@ def build_parser() -> argparse.ArgumentParser:
         description="Compose songs by rule and let a General MIDI band play them through FluidSynth. "
         "Unlabelled songs are stored as mixtures (OUT/unlabelled/*.flac), labelled songs with their "
         "stems (OUT/labelled/{train,valid,test}/SONG/{mixture,vocals,drums,bass,other}.flac); "
-        "OUT/songs.csv lists key, tempo and instruments. A song depends on the seed and its number "
-        "only. Songs that are there already are not made again.",
+        "OUT/songs.csv lists key, tempo and instruments. A song depends on the seed, its number and "
+        "the options --correlation, --parts and --seconds only: at another correlation, song 7 keeps "
+        "its instruments, so that two sets differ in nothing but how much their parts share. Songs "
+        "that are there already are not made again.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("downloads"), help="folder to fill")
@@ -242,6 +273,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--test", type=int, default=8, help="songs with stems, for scoring")
     parser.add_argument("--seconds", type=float, default=22.0, help="length of every song")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other songs")
+    parser.add_argument(
+        "--correlation", default="band", metavar="LEVEL",
+        help="how much the parts of a song have to do with each other, from nothing to everything: "
+        "independent (each part has a style, key, tempo, chords and sections of its own), tempo (all "
+        "share style, tempo and sections, but each has its own key and chords), band (they share "
+        "the chords, too, as a band does), locked (all of them start their notes together), unison "
+        "(and all but the drums play one line, each in its octave), doubled (and on one instrument)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--parts", default=MIXED, metavar="|".join(PARTS_CHOICES),
+        help="how many stems play in an unlabelled song: mixed has solos and duos more often than "
+        "whole bands, a number has that many in every song; songs with stems always have them all",
+    )  # fmt: skip
     parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="songs made at a time")
     parser.add_argument(
         "--soundfont", help="General MIDI .sf2 file to play instead of the installed one"
@@ -258,9 +302,17 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"--{name} is {getattr(options, name)}: give {least} or more.")
     if not 2 <= options.seconds <= 600:
         raise UserError(f"--seconds is {options.seconds:g}: give 2 to 600.")
+    for name, choices in (("correlation", LEVELS), ("parts", PARTS_CHOICES)):
+        if getattr(options, name) not in choices:
+            raise UserError(
+                f"--{name} is {getattr(options, name)}: give one of {', '.join(choices)}."
+            )
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"--out {options.out} is a file: give a folder.")
-    make_songs(options.out, counts, options.seconds, options.seed, options.nj, options.soundfont)
+    make_songs(
+        options.out, counts, options.seconds, options.seed, options.nj, options.soundfont,
+        options.correlation, options.parts,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
