@@ -1,5 +1,6 @@
 """What every test may use: golden numbers, and the slow references in test/reference."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import torch
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+# a suite that a shell starts in the background inherits that Ctrl-C is ignored, and so do the programs
+# that are interrupted here
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

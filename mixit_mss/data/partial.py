@@ -7,6 +7,7 @@ state claims them, so it is true after a kill or a power cut, and at worst a sec
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from pathlib import Path
@@ -92,13 +93,19 @@ class PartialFile:
         """Give the complete file its name."""
         self.close()
         os.replace(self.data, self.path)
-        self.state.unlink(missing_ok=True)
+        self._remove_state()
 
     def delete(self) -> None:
         """Throw away what has come."""
         self.close()
-        self.state.unlink(missing_ok=True)
+        self._remove_state()
         self.data.unlink(missing_ok=True)
+
+    def _remove_state(self) -> None:
+        """The state, and what processes that were killed while they wrote it have left."""
+        unwritten = f".{glob.escape(self.state.stem)}.*.partial{self.state.suffix}"
+        for path in (self.state, *self.state.parent.glob(unwritten)):
+            path.unlink(missing_ok=True)
 
 
 def partial_paths(path: Path) -> tuple[Path, Path]:

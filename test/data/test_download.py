@@ -209,8 +209,10 @@ def test_a_state_that_makes_no_sense_is_not_believed(server, tmp_path, state):
     data, state_file = partial_paths(tmp_path / "a.zip")
     data.write_bytes(bytes(SIZE))
     state_file.write_text(state)
+    (tmp_path / ".a.zip.partial.123.partial.json").touch()  # of a process killed while it wrote it
     get(server, tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    assert names(tmp_path) == [".a.zip.verified.json", "a.zip"]
 
 
 def test_a_file_that_is_there_is_verified_once(server, tmp_path, monkeypatch):
