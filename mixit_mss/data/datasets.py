@@ -8,6 +8,7 @@ any number of workers or devices, and after a run was interrupted.
 from __future__ import annotations
 
 import os
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Protocol, TypedDict
@@ -350,12 +351,15 @@ def draw_from_tracks(offsets: np.ndarray, count: int, generator: np.random.Gener
     """
     drawn: list[int] = []
     used: list[int] = []  # tracks, ascending
-    for _ in range(count):
-        left = int(offsets[-1]) - sum(int(offsets[t + 1] - offsets[t]) for t in used)
+    left = int(offsets[-1])
+    for more in reversed(range(count)):
         segment = int(generator.integers(left))
         for track in used:  # step over the segments of the used tracks
             if segment >= offsets[track]:
                 segment += int(offsets[track + 1] - offsets[track])
         drawn.append(segment)
-        used = sorted([*used, int(np.searchsorted(offsets, segment, side="right")) - 1])
+        if more:
+            track = int(offsets.searchsorted(segment, side="right")) - 1
+            left -= int(offsets[track + 1] - offsets[track])
+            insort(used, track)
     return drawn
