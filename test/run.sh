@@ -6,6 +6,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash tools/setup_env.sh
 
 # what some tests need besides; they are skipped without
+if ! .venv/bin/python -c 'import gradio' 2>/dev/null; then
+  .venv/bin/python -m pip install --quiet -c tools/constraints.txt -e '.[demo]' || true
+fi
 missing=()
 for program in chromium:chromium nginx:nginx slurm:slurmctld; do
   PATH=$PATH:/usr/sbin command -v "${program#*:}" >/dev/null || missing+=("${program%%:*}")
