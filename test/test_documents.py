@@ -73,6 +73,19 @@ def test_every_option_exists(document):
         assert asked <= known, f"{document}: {line}: no {', '.join(sorted(asked - known))}"
 
 
+def test_the_readme_shows_results_that_were_obtained():
+    def rows(path):
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        return {line for line in lines if line.startswith("| ") and "**" in line}
+
+    def cut(row):  # the columns after the average are about the run
+        return "|".join(row.split("|")[:7])
+
+    shown = rows("README.md")
+    assert len(shown) == 7
+    assert {cut(row) for row in shown} <= {cut(row) for row in rows("egs/midi_band/RESULTS.md")}
+
+
 @pytest.mark.parametrize("document", [name for name in NAMES if name.endswith(".md")])
 def test_every_link_leads_somewhere(document):
     path = ROOT / document
