@@ -11,10 +11,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from mixit_mss.errors import UserError
 from mixit_mss.files import write_text
@@ -27,6 +29,9 @@ ENDED = {
     *("PREEMPTED", "REVOKED", "TIMEOUT"),
 }
 """What the queue calls a job that is over; a pre-empted one may come back all the same."""
+
+IMPORT_SECONDS = 0.2
+"""After which a signal that came during an import is looked at again."""
 
 GONE = "gone from the queue"
 GRACE_SECONDS = 10.0
@@ -178,13 +183,28 @@ def _ignore_signals() -> None:
 def _install_handlers() -> None:
     ours = os.getpid()
 
-    def stop(number: int, frame: object) -> None:
-        if os.getpid() == ours:  # SLURM tells every process, also workers that were forked here
-            _ignore_signals()
-            raise SystemExit(128 + number)
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != ours:  # SLURM tells every process, also workers that were forked here
+            return
+        if _is_importing(frame):  # torch's libraries abort if an exception meets them half loaded
+            again = threading.Timer(IMPORT_SECONDS, os.kill, (ours, number))
+            again.daemon = True
+            again.start()
+            return
+        _ignore_signals()
+        raise SystemExit(128 + number)
 
     for number in STOPPED_BY:
         signal.signal(number, stop)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported above or at this frame."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _requeue(job: str, stopped_by: int) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -230,3 +232,18 @@ def test_an_array_of_separation(local_jobs, tmp_path, capfd):
 def test_a_share_of_scores_needs_a_table(tmp_path):
     with pytest.raises(UserError, match="--shard needs --manifest"):
         score.main(["--references", "x", "--estimates", "y", "--out", "z.csv", "--shard", "1/2"])
+
+
+def test_a_signal_waits_for_the_end_of_an_import(tmp_path):
+    """torch's libraries abort the process if an exception meets them half loaded."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, time\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "time.sleep(0.1)\n"
+        "print('loaded', flush=True)\n"
+    )
+    code = "from mixit_mss.bin import jobs; jobs._install_handlers(); import slow, time; time.sleep(60)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "loaded\n"), done.stderr

@@ -175,9 +175,14 @@ def test_two_processes_train_as_one(cluster, corpus):
     # meanwhile another one is cancelled, and must not come back
     other = dispatch(cluster, corpus, *training("cancelled"))
     job = job_of(read_until(other, "logs in"))
-    wait_until(lambda: "Loading pickle" in logs(corpus, job))
-    time.sleep(1)
+    wait_until(lambda: "epoch 1/60" in logs(corpus, job))
     subprocess.run(["scancel", job], env=cluster, check=True)
+    said = other.communicate(timeout=150)[0]
+    assert "ended by the cluster (CANCELLED)" in said
+    assert other.returncode == 1
+    assert in_queue(cluster)[job] == "CANCELLED"
+    log = logs(corpus, job)
+    assert "does not ask to come back (SIGTERM)" in log, log
     said = process.communicate(timeout=150)[0]
     assert process.returncode == 0, said + logs(corpus, job_of(said))
     assert "exp/model" not in said and "two/model: 120 steps" in said
@@ -185,8 +190,3 @@ def test_two_processes_train_as_one(cluster, corpus):
     columns = ["epoch", "step", "lr", "train_loss", "val_loss"]
     ours, whole = (pd.read_csv(corpus / out / "history.csv")[columns] for out in ("two", "whole"))
     pd.testing.assert_frame_equal(ours[:5], whole[:5], rtol=0, atol=1e-3)
-    said = other.communicate(timeout=150)[0]
-    assert "ended by the cluster (CANCELLED)" in said
-    assert other.returncode == 1
-    assert in_queue(cluster)[job] == "CANCELLED"
-    assert "does not ask to come back (SIGTERM)" in logs(corpus, job)
