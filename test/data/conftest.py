@@ -1,5 +1,8 @@
-"""Small audio files, made when a test asks for them."""
+"""Small audio files, and a small disk, made when a test asks for them."""
 
+import contextlib
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -59,3 +62,15 @@ def damage():
         return target
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if os.getuid() or not shutil.which("mount") or subprocess.run(mount, stderr=-3).returncode:
+        pytest.skip("only root can mount a small disk, and not everywhere")
+    yield disk
+    with contextlib.suppress(OSError):
+        subprocess.run(["umount", str(disk)], check=True)

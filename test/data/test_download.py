@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
-import shutil
 import subprocess
 import urllib.error
 from collections import deque
@@ -248,18 +246,6 @@ def test_a_disk_that_refuses_is_no_network_trouble(server, tmp_path, monkeypatch
     get(server, tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == CONTENT
     assert server.sent <= SIZE - sum(written) + 1
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
-    if os.getuid() or not shutil.which("mount") or subprocess.run(mount, stderr=-3).returncode:
-        pytest.skip("only root can mount a small disk, and not everywhere")
-    yield disk
-    with contextlib.suppress(OSError):
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_disk_that_is_really_full(server, small_disk):
