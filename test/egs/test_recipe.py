@@ -38,10 +38,10 @@ def command(work_dir, **more):
     ]
 
 
-def run_until_killed(work_dir, sign, seconds):
-    """Start the recipe; kill -9 all of it some seconds after it printed ``sign``."""
+def run_until_killed(work_dir, stage, sign, seconds):
+    """Start the recipe at a stage; kill -9 all of it some seconds after it printed ``sign``."""
     process = subprocess.Popen(
-        command(work_dir),
+        command(work_dir, stage=stage),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -73,16 +73,16 @@ def finished(tmp_path_factory):
 
 def test_killed_in_every_stage_the_results_are_the_same(finished, tmp_path):
     generator = random.Random(0)
-    for sign in (
-        "== stage 0",
-        "== stage 1",
-        "== stage 2",
-        "epoch 2/4",  # in pre-training
-        "== stage 4",
-        "-- mixit, all --",  # between and in fine-tuning
-        "== stage 6",
+    for stage, sign in (
+        (0, "== stage 0"),
+        (0, "== stage 1"),
+        (1, "== stage 2"),
+        (2, "epoch 2/4"),  # in pre-training
+        (3, "== stage 4"),
+        (4, "-- mixit, all --"),  # between and in fine-tuning
+        (5, "== stage 6"),
     ):
-        run_until_killed(tmp_path, sign, generator.uniform(0, 3))
+        run_until_killed(tmp_path, stage, sign, generator.uniform(0, 3))
     printed = run_to_the_end(tmp_path)
     assert "nothing changed" in printed
     assert "songs are there, nothing to do" in printed
