@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import sys
 from collections.abc import Callable
@@ -48,7 +50,9 @@ def run(
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the ``mixit-mss`` command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:  # a process of its own, so what is loaded need not be looked through at its end
+        argv = sys.argv[1:]
+        atexit.register(gc.freeze)
     if not argv or argv[0] in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         print("usage: mixit-mss COMMAND [OPTION ...]\n")

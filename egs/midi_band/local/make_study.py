@@ -51,6 +51,7 @@ def results_blocks(results: Results, figures: Path) -> list[Block]:
             *tables.table_1(results),
             *tables.table_2(results),
             *tables.table_3(results, figures),
+            *tables.pretraining_steps(results, figures),
             *tables.learning(results, figures),
         ]
     if ready["correlation"]:

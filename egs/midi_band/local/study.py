@@ -18,12 +18,16 @@ MIXED = "mixed"
 
 @dataclass(frozen=True)
 class Pretraining:
-    """MixIT on ``songs`` unlabelled songs of one correlation ``level``, with ``parts`` at once."""
+    """MixIT on ``songs`` unlabelled songs of one correlation ``level``, with ``parts`` at once.
+
+    ``long`` has three times the steps.
+    """
 
     model: str
     level: str
     parts: str
     songs: int
+    long: bool = False
 
     @property
     def corpus(self) -> str:
@@ -33,14 +37,19 @@ class Pretraining:
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"pretrain_{self.model}_{self.corpus}_{self.songs}"
+        return f"pretrain_{self.model}_{self.heard}"
+
+    @property
+    def heard(self) -> str:
+        """What it learned from, as part of a name."""
+        return f"{self.corpus}_{self.songs}" + ("_long" if self.long else "")
 
 
 @dataclass(frozen=True)
 class Finetuning:
     """Supervised training on ``songs`` songs with stems, from a pre-training or (None) from scratch.
 
-    ``long`` has as many steps as pre-training and fine-tuning together.
+    ``long`` has as many steps as pre-training (that is not long) and fine-tuning together.
     """
 
     model: str
@@ -52,7 +61,7 @@ class Finetuning:
     @property
     def name(self) -> str:
         """Of its folder."""
-        start = "scratch" if self.start is None else f"{self.start.corpus}_{self.start.songs}"
+        start = "scratch" if self.start is None else self.start.heard
         name = f"finetune_{self.model}_{start}_{self.songs}songs_{self.trainable}"
         return name + ("_long" if self.long else "")
 
@@ -69,7 +78,8 @@ class Cut:
         seeds: by default; each has songs, weights and draws of its own.
         models: sizes of table 1; the first is that of everything else.
         frozen: sizes of table 2, whose separator is not trained.
-        long: sizes that are trained from scratch for longer, too.
+        long: sizes that are trained on stems for longer, too, from scratch and after MixIT.
+        pretrained_long: sizes that are pre-trained for longer, too.
         songs: unlabelled songs of tables 1 and 2.
         amounts: unlabelled songs of table 3.
         axis_songs: unlabelled songs of the axes of correlation and density.
@@ -88,6 +98,7 @@ class Cut:
     models: tuple[str, ...]
     frozen: tuple[str, ...]
     long: tuple[str, ...]
+    pretrained_long: tuple[str, ...]
     songs: int
     amounts: tuple[int, ...]
     axis_songs: int
@@ -127,13 +138,24 @@ class Cut:
         pairs += [(self.at_density(parts), COMMON) for parts in self.densities]
         return list(dict.fromkeys(pairs))
 
+    def by_steps(self, model: str) -> list[Pretraining]:
+        """The pre-trainings of a size, by their number of steps."""
+        return [self.pretraining(model, long=long) for long in (False, True)]
+
     def voted(self) -> list[Pretraining]:
         """Pre-trainings whose chosen outputs are scored as they are."""
-        return [self.pretraining(model) for model in self.models]
+        longer = [self.pretraining(model, long=True) for model in self.pretrained_long]
+        return [*(self.pretraining(model) for model in self.models), *longer]
 
     def runs(self, parts: Sequence[str] = PARTS) -> list[Run]:
         """All runs of these parts of the study, each once, a pre-training before what needs it."""
-        tables = [*self._table_1(), *self._table_2(), *self._table_3(), *self._labelled()]
+        tables = [
+            *self._table_1(),
+            *self._table_2(),
+            *self._table_3(),
+            *self._steps(),
+            *self._labelled(),
+        ]
         axes = [self.scratch(), *self._axes()]
         wanted = [
             *(tables if "tables" in parts else ()),
@@ -156,6 +178,7 @@ class Cut:
             yield self.tuned(self.pretraining(model))
             if model in self.long:
                 yield self.scratch(model, long=True)
+                yield self.tuned(self.pretraining(model), long=True)
 
     def _table_2(self) -> Iterable[Finetuning]:
         for model in self.frozen:
@@ -165,6 +188,13 @@ class Cut:
     def _table_3(self) -> Iterable[Finetuning]:
         for amount in self.amounts:
             yield self.tuned(self.pretraining(songs=amount))
+
+    def _steps(self) -> Iterable[Finetuning]:
+        for model in self.pretrained_long:
+            for trainable in ("all", "encoder_decoder"):
+                yield self.scratch(model, trainable=trainable)
+                for start in self.by_steps(model):
+                    yield self.tuned(start, trainable=trainable)
 
     def _labelled(self) -> Iterable[Finetuning]:
         for songs in self.labelled:
@@ -187,6 +217,7 @@ CUTS = {
             models=("tiny", "little"),
             frozen=("tiny", "little"),
             long=("tiny", "little"),
+            pretrained_long=("tiny",),
             songs=200,
             amounts=(25, 50, 100, 200, 400),
             axis_songs=100,
@@ -201,6 +232,7 @@ CUTS = {
             models=("tiny", "little"),
             frozen=("tiny",),
             long=("tiny",),
+            pretrained_long=("tiny",),
             songs=64,
             amounts=(16, 64),
             axis_songs=64,
@@ -215,6 +247,7 @@ CUTS = {
             models=("tiny",),
             frozen=("tiny",),
             long=("tiny",),
+            pretrained_long=("tiny",),
             songs=4,
             amounts=(4,),
             axis_songs=4,

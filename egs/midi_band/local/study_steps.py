@@ -44,6 +44,7 @@ class Costs:
 
 
 COSTS = Costs()
+SIDE_BY_SIDE = 1.28  # two trainings of one thread each, over one after the other with two
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Step:
         name: unique in the study.
         commands: one after the other, in the recipe's folder.
         reads: files of other steps, and configs.
-        writes: a file that is there afterwards.
+        writes: files that are there afterwards, among them all that other steps read.
         spent: folders that nobody needs any more when all is done.
         seconds: what it should take.
     """
@@ -62,9 +63,14 @@ class Step:
     name: str
     commands: tuple[tuple[str, ...], ...]
     reads: tuple[Path, ...]
-    writes: Path
+    writes: tuple[Path, ...]
     spent: tuple[Path, ...] = ()
     seconds: float = 0.0
+
+
+def planned(steps: Sequence[Step], jobs: int = 2) -> float:
+    """Seconds that steps should take, so many at a time."""
+    return sum(step.seconds for step in steps) / (SIDE_BY_SIDE if jobs > 1 else 1.0)
 
 
 @dataclass(frozen=True)
@@ -159,8 +165,9 @@ class _Maker:
             *(self._take(whole, n, self.at.labelled(level, n)) for n in amounts),
         ]
         seconds = COSTS.start * len(commands) + COSTS.stems * sum(counts)
-        last = self.at.labelled(level, amounts[-1]) if amounts else whole
-        return self._step(f"songs_labelled_{level}", commands, (), tables(last)[0], seconds=seconds)
+        made = [whole, *(self.at.labelled(level, n) for n in amounts)]
+        writes = [path for manifest in made for path in tables(manifest)]
+        return self._step(f"songs_labelled_{level}", commands, (), writes, seconds=seconds)
 
     def unlabelled(self, run: Pretraining, amounts: list[int]) -> Step:
         """Songs to pre-train on, and tables of the first so many of them."""
@@ -173,13 +180,15 @@ class _Maker:
             *(self._take(whole, n, self.at.manifest(corpus, n, "unlabelled")) for n in amounts),
         ]
         seconds = COSTS.start * len(commands) + (COSTS.song + COSTS.segment) * count
-        last = tables(self.at.manifest(corpus, amounts[-1], "unlabelled"))[0]
+        parts = [self.at.manifest(corpus, n, "unlabelled") for n in amounts]
+        writes = [path for manifest in parts for path in tables(manifest)]
         spent = (self.at.root / "songs" / corpus,)
-        return self._step(f"songs_{corpus}", commands, (), last, spent, seconds)
+        return self._step(f"songs_{corpus}", commands, (), writes, spent, seconds)
 
     def pretrain(self, run: Pretraining) -> Step:
         """Stage 3."""
-        config, model = self._config("pretrain"), model_file(run.model)
+        config = self._config("pretrain_long" if run.long else "pretrain")
+        model = model_file(run.model)
         manifest = self.at.manifest(run.corpus, run.songs, "unlabelled")
         out = self.at.run(run.name)
         command = [
@@ -190,7 +199,7 @@ class _Maker:
         steps, _ = trained_steps(config, PretrainConfig)
         seconds = COSTS.start + COSTS.pretrain_step * COSTS.model(run.model) * steps
         reads = (config, model, *tables(manifest))
-        writes = out / "model/model.safetensors"
+        writes = [out / "model/model.safetensors"]
         return self._step(run.name, [command], reads, writes, (out / "checkpoints",), seconds)
 
     def select(self, run: Pretraining) -> Step:
@@ -203,8 +212,8 @@ class _Maker:
         ]
         seconds = COSTS.start + COSTS.diagnose * self.cut.valid_songs
         reads = (model / "model.safetensors", *tables(manifest))
-        weights = out / "model.safetensors"
-        return self._step(f"select_{run.name}", [command], reads, weights, seconds=seconds)
+        writes = [out / "model.safetensors"]
+        return self._step(f"select_{run.name}", [command], reads, writes, seconds=seconds)
 
     def finetune(self, run: Finetuning) -> Step:
         """Stage 5."""
@@ -225,10 +234,8 @@ class _Maker:
         each = COSTS.finetune_step * steps + COSTS.validation * validations
         seconds = COSTS.start + COSTS.model(run.model) * each
         reads += tables(manifest)
-        writes = out / "model/model.safetensors"
-        return self._step(
-            run.name, [command], tuple(reads), writes, (out / "checkpoints",), seconds
-        )
+        writes = [out / "model/model.safetensors"]
+        return self._step(run.name, [command], reads, writes, (out / "checkpoints",), seconds)
 
     def score(self, name: str, model: Path) -> Step:
         """Stage 6: the test songs at the common level; estimates are as large as they are many."""
@@ -244,9 +251,8 @@ class _Maker:
         ]
         seconds = 2 * COSTS.start + COSTS.score * self.cut.test_songs
         reads = (model / "model.safetensors", *tables(manifest))
-        return self._step(
-            f"score_{name}", commands, reads, out / "scores.csv", (estimates,), seconds
-        )
+        writes = [out / "scores.csv"]
+        return self._step(f"score_{name}", commands, reads, writes, (estimates,), seconds)
 
     def oracle(self, kind: str, level: str) -> Step:
         """Scores of an oracle for the test songs of a level."""
@@ -258,7 +264,7 @@ class _Maker:
         ]
         seconds = COSTS.start + 0.5 * COSTS.score * self.cut.test_songs
         name = f"oracle_{kind}_{level}"
-        return self._step(name, [command], tables(manifest), out, seconds=seconds)
+        return self._step(name, [command], tables(manifest), [out], seconds=seconds)
 
     def diagnose(self, run: Pretraining, level: str) -> Step:
         """What the outputs of the pre-trained network do on the test songs of a level."""
@@ -271,7 +277,7 @@ class _Maker:
         seconds = COSTS.start + COSTS.diagnose * self.cut.test_songs
         reads = (model / "model.safetensors", *tables(manifest))
         name = f"diagnose_{run.name}_{level}"
-        return self._step(name, [command], reads, out / "diagnosis.json", seconds=seconds)
+        return self._step(name, [command], reads, [out / "diagnosis.json"], seconds=seconds)
 
     def _render(
         self, folder: str, counts: tuple[int, ...], level: str, parts: str
@@ -310,12 +316,13 @@ class _Maker:
         name: str,
         commands: Sequence[Sequence[str]],
         reads: Sequence[Path],
-        writes: Path,
+        writes: Sequence[Path],
         spent: tuple[Path, ...] = (),
         seconds: float = 0.0,
     ) -> Step:
         plain = tuple(map(tuple, commands))
-        return Step(f"seed{self.seed}/{name}", plain, tuple(reads), writes, spent, seconds)
+        named = f"seed{self.seed}/{name}"
+        return Step(named, plain, tuple(reads), tuple(writes), spent, seconds)
 
 
 def model_file(model: str) -> Path:

@@ -2,7 +2,8 @@
 """Walk the steps of the study: skip what is done, run what is not, note how long it took.
 
 A step is done when it was done with the same commands, configs and input files; so a killed study,
-given again, goes on where it was, within the training that it was in.
+given again, goes on where it was, within the training that it was in.  Several steps run at a time,
+each as soon as what it reads is there.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 from study import CUTS, PARTS
-from study_steps import RECIPE, Step, steps_of
+from study_steps import RECIPE, Step, planned, steps_of
 
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
@@ -28,6 +32,7 @@ from mixit_mss.files import fingerprint, is_done, mark_done, write_json
 from mixit_mss.training.config import read_yaml
 
 SECONDS, MACHINES = "seconds.csv", "machines.json"
+NOTING = threading.Lock()  # held by the job that writes to the files of all
 VOLATILE = ("--nj", "--ngpu")  # how the work is spread; nothing depends on them
 
 
@@ -45,7 +50,8 @@ def identity(step: Step) -> dict:
 
 def is_over(step: Step, folder: Path) -> bool:
     """Whether there is nothing to do."""
-    return step.writes.exists() and is_done(stamp(step, folder), identity(step))
+    there = all(path.exists() for path in step.writes)
+    return there and is_done(stamp(step, folder), identity(step))
 
 
 def stamp(step: Step, folder: Path) -> Path:
@@ -53,38 +59,80 @@ def stamp(step: Step, folder: Path) -> Path:
     return folder / ".steps" / step.name
 
 
-def call(command: Sequence[str]) -> int:
-    """Run a command in the recipe's folder; returns its exit status."""
-    return subprocess.run(command, cwd=RECIPE, check=False).returncode
+Call = Callable[[Sequence[str], Path | None], int]
 
 
-def walk(steps: Sequence[Step], folder: Path, call: Callable[[Sequence[str]], int] = call) -> int:
-    """Run what is not done yet, each command by ``call``; returns how many steps that were.
+def call(command: Sequence[str], log: Path | None, jobs: int = 1) -> int:
+    """Run a command in the recipe's folder; returns its exit status.
+
+    With several jobs, what it prints goes to the end of ``log``, and each has its share of the cores
+    (unless ``OMP_NUM_THREADS`` says otherwise): small networks train faster side by side.
+    """
+    if jobs == 1 or log is None:
+        return subprocess.run(command, cwd=RECIPE, check=False).returncode
+    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return subprocess.run(
+            command,
+            cwd=RECIPE,
+            check=False,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={"OMP_NUM_THREADS": threads, **os.environ},
+        ).returncode
+
+
+def walk(steps: Sequence[Step], folder: Path, call: Call = call, jobs: int = 1) -> int:
+    """Run what is not done yet, ``jobs`` steps at a time; returns how many steps that were.
 
     Raises:
-        UserError: a command failed; those before it are done.
+        UserError: a command failed; no other step was begun then, and what is done stays done.
     """
-    ran = 0
-    for number, step in enumerate(steps, start=1):
-        if is_over(step, folder):
-            continue
-        print(f"\n== {number}/{len(steps)} {step.name} ==", flush=True)
-        started = time.monotonic()
-        for command in step.commands:
-            status = call(command)
-            if status:
-                raise UserError(
-                    f"{step.name}: '{shlex.join(command)}' ended with status {status}; "
-                    "when that is mended, the same command goes on from here"
-                )
-        if not ran:
-            note_machine(folder / MACHINES)
-        note_seconds(folder / SECONDS, step, time.monotonic() - started)
-        for spent in step.spent:
-            shutil.rmtree(spent, ignore_errors=True)
-        mark_done(stamp(step, folder), identity(step))
-        ran += 1
+    writer = {path: step.name for step in steps for path in step.writes}
+    needs = {step.name: {writer[path] for path in step.reads if path in writer} for step in steps}
+    waiting, running, over, ran = list(steps), set[Future[str]](), set[str](), 0
+    with ThreadPoolExecutor(jobs) as pool:
+        while waiting or running:
+            step = next((step for step in waiting if needs[step.name] <= over), None)
+            if step is None or len(running) == jobs:
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                over |= {future.result() for future in ended}
+                continue
+            waiting.remove(step)
+            if is_over(step, folder):
+                over.add(step.name)
+                continue
+            print(f"== {len(steps) - len(waiting)}/{len(steps)} {step.name} ==", flush=True)
+            ran += 1
+            if jobs == 1:
+                over.add(take(step, folder, call))
+            else:
+                running.add(pool.submit(take, step, folder, call))
     return ran
+
+
+def take(step: Step, folder: Path, call: Call) -> str:
+    """Run one step, and note that it is done; returns its name."""
+    started, log = time.monotonic(), folder / "logs" / f"{step.name}.log"
+    for command in step.commands:
+        status = call(command, log)
+        if status:
+            where = f" (see {log})" if log.exists() else ""
+            raise UserError(
+                f"{step.name}: '{shlex.join(command)}' ended with status {status}{where}; "
+                "when that is mended, the same command goes on from here"
+            )
+    for spent in step.spent:
+        shutil.rmtree(spent, ignore_errors=True)
+    seconds = time.monotonic() - started
+    with NOTING:
+        note_machine(folder / MACHINES)
+        note_seconds(folder / SECONDS, step, seconds)
+    print(f"{step.name}: done in {seconds:.0f} s", flush=True)
+    mark_done(stamp(step, folder), identity(step))
+    return step.name
 
 
 def note_seconds(path: Path, step: Step, seconds: float) -> None:
@@ -116,20 +164,21 @@ def processor() -> str:
     return names[0] if names else "unknown processor"
 
 
-def outline(steps: Sequence[Step], folder: Path) -> str:
+def outline(steps: Sequence[Step], folder: Path, jobs: int = 1) -> str:
     """What would be run, what each step should take, and what it took where it is done."""
     took: dict[str, float] = {}
     if (folder / SECONDS).exists():
         with (folder / SECONDS).open(encoding="utf-8", newline="") as file:
             took = {row["step"]: float(row["seconds"]) for row in csv.DictReader(file)}
-    lines, left = [f"{'expected':>9}  {'took':>9}  step (seconds)"], 0.0
+    lines, left = [f"{'expected':>9}  {'took':>9}  step (seconds)"], []
     for step in steps:
         over = is_over(step, folder)
-        left += 0.0 if over else step.seconds
+        if not over:
+            left.append(step)
         known = f"{took[step.name]:9.0f}" if over and step.name in took else " " * 9
         lines.append(f"{step.seconds:9.0f}  {known}  {step.name}{', done' if over else ''}")
-    total = sum(step.seconds for step in steps)
-    lines.append(f"{len(steps)} steps, {in_words(total)} in all, {in_words(left)} of it to do")
+    total, rest = in_words(planned(steps, jobs)), in_words(planned(left, jobs))
+    lines.append(f"{len(steps)} steps, {total} in all, {rest} of it to do")
     return "\n".join(lines)
 
 
@@ -150,6 +199,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--work-dir", default="exp/study", help="folder for everything")
     parser.add_argument("--seeds", default="", help="such as '1 2 3'; the cut's if left out")
     parser.add_argument("--part", choices=("all", *PARTS), default="all", help="of the study")
+    parser.add_argument("--jobs", type=int, default=2, help="steps at a time, if it may be")
     parser.add_argument("--nj", type=int, default=2, help="processes for audio")
     parser.add_argument("--ngpu", type=int, default=1, help="devices for training")
     parser.add_argument("--dry-run", action="store_true", help="list, run nothing")
@@ -166,9 +216,9 @@ def main(argv: list[str] | None = None) -> None:
     options = (args.work_dir, args.nj, args.ngpu, parts)
     steps = [step for seed in seeds for step in steps_of(cut, seed, *options)]
     if args.dry_run:
-        print(outline(steps, folder))
+        print(outline(steps, folder, args.jobs))
         return
-    ran = walk(steps, folder)
+    ran = walk(steps, folder, partial(call, jobs=args.jobs), args.jobs)
     print(f"{folder}: {ran} of {len(steps)} steps run, the others were done")
 
 
