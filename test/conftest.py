@@ -9,10 +9,16 @@ import pytest
 import torch
 
 HERE = Path(__file__).parent
+SLOW = ("egs", "slurm", "training")
 sys.path.insert(0, str(HERE))
 # a suite that a shell starts in the background inherits that Ctrl-C is ignored, and so do the programs
 # that are interrupted here
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    """Whole recipes and trainings come first, so that quick files fill up the end."""
+    items.sort(key=lambda item: item.path.relative_to(HERE).parts[0] not in SLOW)
 
 
 @pytest.fixture(scope="session")

@@ -108,15 +108,23 @@ def _gains(levels: Sequence[Point]) -> str:
 
 
 def _densities(levels: Sequence[Point], densities: Sequence[Point]) -> str:
-    by_level, by_parts = _range(levels), _range(densities)
-    best, worst = _extremes(densities)
-    larger = "more" if by_parts > by_level else "less"
+    (most, least), (easy, hard) = _extremes(densities), _extremes(levels)
+    by_parts = paired_difference(most.improvement, least.improvement)
+    by_level = paired_difference(easy.improvement, hard.improvement)
     return (
-        f"**Density.** With {best.name} parts at once the SNR improvement is highest "
-        f"({_text(best.improvement)} dB), with {worst.name} lowest ({_text(worst.improvement)} dB). Means "
-        f"differ by up to {by_parts:.2f} dB between densities and by up to {by_level:.2f} dB between levels "
-        f"of correlation: how many parts play at once matters {larger} here than what they share."
+        f"**Density.** With {most.name} parts at once the SNR improvement is highest "
+        f"({_text(most.improvement)} dB), with {least.name} lowest ({_text(least.improvement)} dB): "
+        f"{with_error(by_parts)} dB apart, against {with_error(by_level)} dB between levels {easy.name} and "
+        f"{hard.name}. {_which_matters(by_parts, by_level)}"
     )
+
+
+def _which_matters(by_parts: Spread, by_level: Spread) -> str:
+    larger = max(by_parts, by_level, key=lambda change: change.mean)
+    if larger.count > 1 and not larger.is_beyond:
+        return "Neither difference is beyond one standard deviation."
+    word = "more" if larger is by_parts else "less"
+    return f"How many parts play at once matters {word} here than what they share."
 
 
 def _verdict_of_band(band: Point) -> str:
@@ -171,11 +179,6 @@ def _extremes(points: Sequence[Point]) -> tuple[Point, Point]:
     """Highest and lowest mean improvement."""
     ordered = sorted(points, key=lambda point: _mean(point.improvement))
     return ordered[-1], ordered[0]
-
-
-def _range(points: Sequence[Point]) -> float:
-    best, worst = _extremes(points)
-    return _mean(best.improvement) - _mean(worst.improvement)
 
 
 def _mean(values: Values) -> float:
