@@ -50,11 +50,9 @@ def run(
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the ``mixit-mss`` command; returns the exit status."""
-    if (
-        argv is None
-    ):  # a process of its own, so what is loaded need not be looked through at its end
+    if argv is None:
         argv = sys.argv[1:]
-        atexit.register(gc.freeze)
+        atexit.register(gc.freeze)  # nobody needs a last look for cycles in all that was imported
     if not argv or argv[0] in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         print("usage: mixit-mss COMMAND [OPTION ...]\n")
