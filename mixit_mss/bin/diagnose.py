@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from mixit_mss.bin.main import run
+from mixit_mss.bin.main import importing, run
 from mixit_mss.errors import UserError
 
 SUMMARY, CHUNKS, FIGURE = "diagnosis.json", "chunks.csv", "diagnosis.svg"
@@ -89,10 +89,11 @@ def main(argv: list[str] | None = None) -> None:
         if not (value > 0 and math.isfinite(value)):
             raise UserError(f"--{name.replace('_', '-')} {value:g} must be more than 0")
     out = Path(args.out)
-    from mixit_mss.data.manifest import manifest_paths, read_manifest
-    from mixit_mss.evaluation.diagnosis import describe, diagnose, summarise
-    from mixit_mss.evaluation.separation import open_model, pick_device
-    from mixit_mss.files import atomic_folder, fingerprint, is_done, mark_done, write_json
+    with importing():
+        from mixit_mss.data.manifest import manifest_paths, read_manifest
+        from mixit_mss.evaluation.diagnosis import describe, diagnose, summarise
+        from mixit_mss.evaluation.separation import open_model, pick_device
+        from mixit_mss.files import atomic_folder, fingerprint, is_done, mark_done, write_json
 
     options = {key: value for key, value in vars(args).items() if key not in ("device", "out")}
     inputs = [*_weights(args.model), *manifest_paths(args.manifest)]

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mixit_mss.bin.main import run
+from mixit_mss.bin.main import importing, run
 from mixit_mss.errors import UserError
 
 
@@ -31,15 +31,16 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parse, vote, save."""
     args = build_parser().parse_args(argv)
-    from mixit_mss.data.manifest import manifest_paths, read_manifest
-    from mixit_mss.evaluation.experiments import (
-        command_line,
-        current_commit,
-        write_experiment,
-    )
-    from mixit_mss.evaluation.selection import VOTES, describe, select, vote, write_votes
-    from mixit_mss.files import fingerprint, is_done, mark_done
-    from mixit_mss.models.hub import load_model, read_card, save_model
+    with importing():
+        from mixit_mss.data.manifest import manifest_paths, read_manifest
+        from mixit_mss.evaluation.experiments import (
+            command_line,
+            current_commit,
+            write_experiment,
+        )
+        from mixit_mss.evaluation.selection import VOTES, describe, select, vote, write_votes
+        from mixit_mss.files import fingerprint, is_done, mark_done
+        from mixit_mss.models.hub import load_model, read_card, save_model
 
     stems = [name.strip() for name in args.stems.split(",")]
     if not all(stems) or len(set(stems)) < len(stems):

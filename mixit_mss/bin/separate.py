@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from mixit_mss.bin.main import importing, run
 from mixit_mss.errors import UserError
 
 FORMATS = ("wav", "wav24", "wav16", "flac", "flac16", "mp3")
@@ -118,9 +119,10 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("give either songs (files or folders) or --manifest, and not both")
     if args.shard and not args.manifest:
         raise UserError("--shard needs --manifest, whose songs it shares out")
-    from mixit_mss.evaluation import pipes
-    from mixit_mss.evaluation.separation import separate_files
-    from mixit_mss.evaluation.song_stream import Options
+    with importing():
+        from mixit_mss.evaluation import pipes
+        from mixit_mss.evaluation.separation import separate_files
+        from mixit_mss.evaluation.song_stream import Options
 
     options = Options(
         stems=tuple(args.stems.split(",")) if args.stems else None,
@@ -188,6 +190,4 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    from mixit_mss.bin.main import run
-
     sys.exit(run(main, "separate"))
