@@ -61,14 +61,16 @@ def draw_panels(path: str | Path, panels: Sequence[Panel], title: str = "") -> N
     Curves of one name in several panels have one entry in the legend.
     """
     with rc_context({"svg.hashsalt": "mixit_mss", "font.size": 9}):
-        figure = Figure(figsize=(0.6 + 3.6 * len(panels), 3.5), layout="constrained")
+        width = 0.6 + 3.6 * len(panels)  # inches
+        figure = Figure(figsize=(width, 3.5), layout="constrained")
         for i, panel in enumerate(panels):
             _draw(figure.add_subplot(1, len(panels), i + 1), panel)
         entries: dict[str, Any] = {}
         for axes in figure.axes:
             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
                 entries.setdefault(name, handle)
-        columns = min(len(entries), 2 * len(panels))
+        longest = 0.5 + 0.065 * max(map(len, entries), default=0)  # a line, its name and a gap
+        columns = max(1, min(len(entries), int(width / longest)))
         figure.legend(
             entries.values(),
             entries.keys(),

@@ -53,8 +53,9 @@ def table_1(results: Results) -> list[Block]:
         Text(
             f"{_test_songs(results)} Both sides are fine-tuned for {_steps(results, cut.scratch())} "
             f"steps on {cut.train_songs} songs; scratch, besides, for as many steps as pre-training and "
-            "fine-tuning together, and then MixIT's network for as many, too. Rows of the paper are of its own sizes and of MUSDB18-HQ: what can be "
-            "compared is the difference."
+            "fine-tuning together, and then MixIT's network for as many, too. What more steps of MixIT "
+            "bring is [a table of its own](#steps-of-pre-training). Rows of the paper are of its own sizes "
+            "and of MUSDB18-HQ: what can be compared is the difference."
         ),
         Grid(_header(results), [*rows, *_paper(1, results)]),
         *_summary(results, pairs),
