@@ -17,7 +17,7 @@ if [ ${#missing[@]} -gt 0 ]; then bash tools/system_programs.sh "${missing[@]}";
 
 # one test process per core, each with one thread; the tests of one file share their fixtures, and
 # files come in the order of test/conftest.py
-workers=$(.venv/bin/python -c 'import os; print(min(8, os.cpu_count() or 1))')
+workers=$(.venv/bin/python -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
 export OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONHASHSEED=0
 # --cov costs next to nothing where Python itself can say which lines run
 if .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then

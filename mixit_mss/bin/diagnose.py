@@ -7,8 +7,9 @@ import math
 import sys
 from pathlib import Path
 
-from mixit_mss.bin.main import importing, run
+from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
+from mixit_mss.imports import importing
 
 SUMMARY, CHUNKS, FIGURE = "diagnosis.json", "chunks.csv", "diagnosis.svg"
 DETAILS = """\

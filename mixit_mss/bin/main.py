@@ -6,8 +6,7 @@ import atexit
 import gc
 import importlib
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from mixit_mss import __version__
 from mixit_mss.errors import Preempted, UserError
@@ -47,18 +46,6 @@ def run(
         print(f"{name}: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     return 0
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """Import large packages in a fifth less time: nobody looks for garbage among what they make."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def main(argv: list[str] | None = None) -> int:

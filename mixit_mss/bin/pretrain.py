@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mixit_mss.bin.main import importing, run
+from mixit_mss.bin.main import run
 from mixit_mss.bin.training_options import add_training_options, take_hardware
 
 
@@ -36,9 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parse, train, save the model folder."""
     args = build_parser().parse_args(argv)
-    with importing():
-        from mixit_mss.evaluation.experiments import command_line
-        from mixit_mss.training.runs import pretrain
+    from mixit_mss.evaluation.experiments import command_line
+    from mixit_mss.training.runs import pretrain
 
     options = vars(args)
     hardware = take_hardware(options)

@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mixit_mss.bin.main import importing, run
+from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
+from mixit_mss.imports import importing
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,26 +32,27 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parse, vote, save."""
     args = build_parser().parse_args(argv)
+    from mixit_mss.data.manifest import manifest_paths, read_manifest
+    from mixit_mss.files import fingerprint, is_done, mark_done
+
+    stems = [name.strip() for name in args.stems.split(",")]
+    if not all(stems) or len(set(stems)) < len(stems):
+        raise UserError(f"--stems {args.stems!r}: give different names, separated by commas")
+    inputs = [Path(args.model) / "model.safetensors", *manifest_paths(args.manifest)]
+    identity = fingerprint({"stems": stems, "chunk_seconds": args.chunk_seconds}, inputs)
+    if is_done(args.out, identity):
+        print(f"{args.out}: nothing changed, nothing to do")
+        return
     with importing():
-        from mixit_mss.data.manifest import manifest_paths, read_manifest
         from mixit_mss.evaluation.experiments import (
             command_line,
             current_commit,
             write_experiment,
         )
         from mixit_mss.evaluation.selection import VOTES, describe, select, vote, write_votes
-        from mixit_mss.files import fingerprint, is_done, mark_done
         from mixit_mss.models.hub import load_model, read_card, save_model
 
-    stems = [name.strip() for name in args.stems.split(",")]
-    if not all(stems) or len(set(stems)) < len(stems):
-        raise UserError(f"--stems {args.stems!r}: give different names, separated by commas")
     card = read_card(args.model)
-    inputs = [Path(args.model) / "model.safetensors", *manifest_paths(args.manifest)]
-    identity = fingerprint({"stems": stems, "chunk_seconds": args.chunk_seconds}, inputs)
-    if is_done(args.out, identity):
-        print(f"{args.out}: nothing changed, nothing to do")
-        return
     model = load_model(args.model)
     votes = vote(
         model, read_manifest(args.manifest).select(split=args.split), stems, args.chunk_seconds

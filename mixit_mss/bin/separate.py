@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mixit_mss.bin.main import importing, run
+from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
+from mixit_mss.imports import importing
 
 FORMATS = ("wav", "wav24", "wav16", "flac", "flac16", "mp3")
 EXAMPLES = """examples:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from mixit_mss.errors import UserError
@@ -40,6 +39,8 @@ class Hardware:
         Raises:
             UserError: a device that is not there.
         """
+        import torch
+
         gpus = torch.cuda.device_count()
         if self.device == "cuda" and not gpus:
             raise UserError("--device cuda: torch sees no GPU here; try --device cpu")

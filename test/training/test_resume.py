@@ -146,7 +146,7 @@ def _work(folder, stage, out):
 
 def test_kill_9_at_random_points(corpus):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mixit_mss.training.runs", "tones"])
+    context.set_forkserver_preload(["mixit_mss.training.fitting", "tones"])
     generator = random.Random(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

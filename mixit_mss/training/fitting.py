@@ -1,0 +1,165 @@
+"""The trainings themselves: data and network from what was asked for, and a model folder at the end.
+
+An experiment folder holds ``model/`` (a model folder), ``experiment.json`` (what the results table
+says of it), ``checkpoints/`` and ``logs/``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from mixit_mss.data.datasets import (
+    AudioForm,
+    LabelledChunks,
+    LabelledStems,
+    UnlabelledMixtures,
+    ValidationMixtures,
+)
+from mixit_mss.data.manifest import Manifest, read_manifest
+from mixit_mss.errors import UserError
+from mixit_mss.evaluation.experiments import current_commit, write_experiment
+from mixit_mss.files import mark_done
+from mixit_mss.models import Network, build_model
+from mixit_mss.models.hub import load_model, save_model
+from mixit_mss.training.batch_size import batch_at_once
+from mixit_mss.training.config import FinetuneConfig, PretrainConfig
+from mixit_mss.training.loaders import Datasets
+from mixit_mss.training.monitor import StemMonitor
+from mixit_mss.training.record import write_run
+from mixit_mss.training.request import Request
+from mixit_mss.training.systems import (
+    MixITSystem,
+    SupervisedSystem,
+    TrainingSystem,
+    freeze_separator,
+)
+from mixit_mss.training.trainer import train
+
+
+def pretrain(
+    request: Request, settings: PretrainConfig, network: dict, monitor_stems: str | None
+) -> None:
+    """Stage 3, as :func:`mixit_mss.training.runs.pretrain` describes it."""
+    _begin(request, settings)
+    net = _build(request, network, num_sources=settings.num_outputs)
+    songs = read_manifest(request.manifest)
+    form, gain, seed = _form(net), settings.mom_gain_db, request.seed
+    train_songs, valid_songs = songs.select(split="train"), songs.select(split="valid")
+    length, count = settings.run.chunk_seconds, settings.run.validation_chunks
+    datasets = Datasets(
+        UnlabelledMixtures(train_songs, length, gain_db=gain, seed=seed, **form),
+        ValidationMixtures(valid_songs, count, length, gain_db=gain, seed=seed, **form),
+    )
+    monitor = []
+    if monitor_stems:
+        labelled = read_manifest(monitor_stems).select(split="valid")
+        stems = [stem for stem in labelled.stems() if stem != "mixture"]
+        monitor.append(StemMonitor(LabelledChunks(labelled, stems, length, **form)))
+    step = {"config": request.config, "model": request.model}
+    _fit(MixITSystem, request, settings, network, net, datasets, songs, step, monitor)
+
+
+def finetune(
+    request: Request,
+    settings: FinetuneConfig,
+    network: dict | None,
+    init: str | None,
+    trainable: str,
+) -> None:
+    """Stage 5, as :func:`mixit_mss.training.runs.finetune` describes it."""
+    _begin(request, settings)
+    songs = read_manifest(request.manifest)
+    if init:
+        if network is not None:
+            raise UserError("give --init or --model, not both")
+        net = load_model(init).train()
+        if net.stems is None:
+            raise UserError(f"{init}: its outputs have no stems; choose some by select-channels")
+        stems = list(net.stems)
+    else:
+        if network is None:
+            raise UserError("give --init or --model")
+        stems = [stem for stem in songs.stems() if stem != "mixture"]
+        net = _build(request, network, num_sources=len(stems), stems=stems)
+    if trainable == "encoder_decoder":
+        freeze_separator(net)
+    form, length = _form(net), settings.run.chunk_seconds
+    train_songs, valid_songs = songs.select(split="train"), songs.select(split="valid")
+    mixing = settings.mixing.model_dump()
+    datasets = Datasets(
+        LabelledStems(train_songs, stems, length, seed=request.seed, **mixing, **form),
+        LabelledChunks(valid_songs, stems, length, **form),
+    )
+    step = {
+        "config": request.config,
+        "model": request.model,
+        "init": init,
+        "trainable": trainable,
+        "manifest": songs,
+    }
+    told = network or {"init": str(init)}
+    _fit(SupervisedSystem, request, settings, told, net, datasets, songs, step)
+
+
+def _begin(request: Request, settings: PretrainConfig | FinetuneConfig) -> None:
+    request.hardware.share(settings.run.batch_size)
+    pl.seed_everything(request.seed, verbose=False)
+
+
+def _fit(
+    system: type[TrainingSystem],
+    request: Request,
+    settings: PretrainConfig | FinetuneConfig,
+    network: dict,
+    net: Network,
+    datasets: Datasets,
+    songs: Manifest,
+    step: dict[str, Any],
+    monitor: list[StemMonitor] | None = None,
+) -> None:
+    """Train, and save what came out; ``step`` is what tells the memory of a training step."""
+    folder, hardware = request.folder, request.hardware
+    write_run(folder, request.command, network, settings.model_dump(mode="json"))
+    steps = train(
+        system,
+        net,
+        datasets,
+        settings,
+        folder,
+        identity=request.identity,
+        seed=request.seed,
+        hardware=hardware,
+        batch_per_device=batch_at_once(folder, hardware, settings, **step),
+        more_callbacks=monitor or [],
+    )
+    if steps is not None:
+        _save(request, net, songs, steps)
+
+
+def _form(net: Network) -> AudioForm:
+    return {"sample_rate": net.sample_rate, "num_channels": net.num_channels}
+
+
+def _build(request: Request, network: dict, **more: Any) -> Network:
+    try:
+        return build_model(**network, **more)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{request.model}: {error}") from error
+
+
+def _save(request: Request, net: Network, songs: Manifest, steps: int) -> None:
+    licences = sorted({str(licence) for licence in songs.tracks["license"] if str(licence)})
+    origin = {
+        "steps": steps,
+        "seed": request.seed,
+        "commit": current_commit(),
+        "command": request.command,
+    }
+    trained_on = {"songs": songs.tracks["song"].nunique(), "licences": licences}
+    folder, parameters = request.folder, net.num_parameters
+    save_model(net, folder / "model", {**origin, "training_data": trained_on})
+    write_experiment(folder, parameters=parameters, config=str(request.config), **origin)
+    mark_done(folder, request.identity)
+    print(f"{folder / 'model'}: {steps} steps, {parameters:,} parameters")
