@@ -15,8 +15,8 @@ for program in chromium:chromium nginx:nginx slurm:slurmctld; do
 done
 if [ ${#missing[@]} -gt 0 ]; then bash tools/system_programs.sh "${missing[@]}"; fi
 
-# one test process per core, each with one thread; the tests of one file share their fixtures, and
-# files come in the order of test/conftest.py
+# one test process more than cores, since some wait, each with one thread; the tests of one file share
+# their fixtures, and files come in the order of test/conftest.py
 workers=$(.venv/bin/python -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
 export OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONHASHSEED=0
 # --cov costs next to nothing where Python itself can say which lines run
