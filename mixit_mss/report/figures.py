@@ -5,6 +5,7 @@ Equal input gives equal files: nothing about the machine or the time is written 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,13 +14,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from scipy.signal import stft
 
 from mixit_mss.files import atomic_path
-
-RANGE_DB = 80.0  # below the mixture's loudest bin everything is black
+from mixit_mss.report.power import LOWEST_HZ, RANGE_DB, power_image
 
 
 def draw_spectrograms(
@@ -44,14 +44,15 @@ def draw_spectrograms(
     """
     figure = Figure(figsize=(11, 2.2 * (len(references) + 1)), layout="constrained")
     grid = figure.add_gridspec(len(references) + 1, 2)
-    top = _levels(mixture, sample_rate)[2].max()
-    image = _spectrogram(figure.add_subplot(grid[0, :]), mixture, sample_rate, top, "mixture")
+    loudest = max(power_image(mixture, sample_rate).max(), 1e-12)
+    image = _spectrogram(figure.add_subplot(grid[0, :]), mixture, sample_rate, loudest, "mixture")
     for row, stem in enumerate(references, start=1):
         for column, (kind, signals) in enumerate([("", references), (", estimate", estimates)]):
             axes = figure.add_subplot(grid[row, column])
-            _spectrogram(axes, signals[stem], sample_rate, top, stem + kind)
+            _spectrogram(axes, signals[stem], sample_rate, loudest, stem + kind)
             if row == len(references):
                 axes.set_xlabel("seconds")
+            axes.label_outer()
     figure.colorbar(
         image, ax=figure.axes, label="dB relative to the mixture's loudest bin", fraction=0.03
     )
@@ -150,33 +151,26 @@ def draw_curves(path: str | Path, histories: Mapping[str, pd.DataFrame]) -> None
     _save(figure, path)
 
 
-def _spectrogram(axes: Axes, signal: np.ndarray, sample_rate: int, top: float, title: str):
-    times, frequencies, levels = _levels(signal, sample_rate)
-    image = axes.pcolormesh(
-        times,
-        frequencies / 1000,
-        levels - top,
+def _spectrogram(
+    axes: Axes, signal: np.ndarray, sample_rate: int, loudest: float, title: str
+) -> AxesImage:
+    """One panel; its vertical axis counts octaves above the lowest frequency shown."""
+    octaves = math.log2(sample_rate / 2 / LOWEST_HZ)
+    image = axes.imshow(
+        10 * np.log10(power_image(signal, sample_rate) / loudest + 1e-12),
         vmin=-RANGE_DB,
         vmax=0,
         cmap="magma",
-        rasterized=True,
+        aspect="auto",
+        extent=(0, signal.shape[-1] / sample_rate, 0, octaves),
     )
     axes.set_title(title, fontsize=10)
-    axes.set_yscale("symlog", linthresh=1.0)
-    axes.set_yticks([0, 0.5, 1, 2, 4, 8, 16], ["0", "0.5", "1", "2", "4", "8", "16"])
-    axes.set_ylim(0, sample_rate / 2000)
+    kilohertz = [tick for tick in (0.1, 0.5, 1, 2, 4, 8, 16) if tick < sample_rate / 2000]
+    axes.set_yticks(
+        [math.log2(1000 * tick / LOWEST_HZ) for tick in kilohertz], [f"{t:g}" for t in kilohertz]
+    )
     axes.set_ylabel("kHz")
     return image
-
-
-def _levels(signal: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times (s), frequencies (Hz) and levels (dB, power over channels) of 46-ms frames."""
-    window = 2 ** round(np.log2(0.046 * sample_rate))
-    frequencies, times, spectrum = stft(
-        np.asarray(signal, dtype=np.float64), sample_rate, nperseg=window, noverlap=window // 2
-    )
-    power = (np.abs(spectrum) ** 2).sum(axis=0)
-    return times, frequencies, 10 * np.log10(power + 1e-12)
 
 
 def _save(figure: Figure, path: str | Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,19 +17,18 @@ import numpy as np
 import pandas as pd
 import soundfile
 from PIL import Image
-from scipy.signal import stft
 
 from mixit_mss.data import audio
 from mixit_mss.data.encoding import MP3_RATES
 from mixit_mss.data.manifest import NO_SEGMENTS, Manifest
 from mixit_mss.evaluation.scoring import Task, manifest_tasks
+from mixit_mss.report.power import RANGE_DB, power_image
 from mixit_mss.report.results import Experiment, unique_titles
 
 COMPRESSION = 0.6  # of libsndfile's scale: about 96 kbit/s, variable, at 44.1 kHz
 BYTES_PER_SECOND = 100_000 / 8 * 4 / 3  # in base64
 PAGE_BYTES = 8_000_000  # of sound in one page, unless a length is asked for
 LONGEST_SECONDS, SHORTEST_SECONDS = 12.0, 6.0
-WIDTH, HEIGHT, RANGE_DB, LOWEST_HZ = 480, 96, 80.0, 40.0
 SILENT_DB = -60.0
 
 
@@ -176,21 +174,6 @@ def mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
     ) as file:
         file.write(np.clip(waveform, -1, 1).T)
     return encoded.getvalue()
-
-
-def power_image(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Power (row, frame) on a logarithmic scale of frequency, the highest row on top."""
-    window = 2 ** round(math.log2(0.046 * sample_rate))
-    hop = max(waveform.shape[-1] // WIDTH, 1)
-    window = max(window, hop)
-    _, _, spectrum = stft(waveform, sample_rate, nperseg=window, noverlap=window - hop)
-    power = (np.abs(spectrum) ** 2).sum(axis=0)[:, :WIDTH]
-    # each row takes the loudest bin between its edges, and the nearest one where there is none
-    edges = np.geomspace(LOWEST_HZ, sample_rate / 2, HEIGHT + 1) / sample_rate * window
-    first = np.floor(edges[:-1]).astype(int)
-    last = np.maximum(np.ceil(edges[1:]).astype(int), first + 1)
-    rows = [power[a:b].max(axis=0) for a, b in zip(first, last, strict=True)]
-    return np.stack(rows[::-1])
 
 
 def spectrogram(power: np.ndarray, loudest: float) -> bytes:

@@ -27,6 +27,7 @@ MINI = {
     "num-test": 1,
     "seconds": 13,
     "trainable": "all",
+    "nj": 1,
 }
 
 
@@ -41,7 +42,7 @@ def command(work_dir, **more):
 def run_until_killed(work_dir, stage, sign, seconds):
     """Start the recipe at a stage; kill -9 all of it some seconds after it printed ``sign``."""
     process = subprocess.Popen(
-        command(work_dir, stage=stage),
+        command(work_dir, stage=stage, nj=2),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -23,7 +23,8 @@ from mixit_mss.evaluation.experiments import write_experiment
 from mixit_mss.evaluation.scoring import write_scores
 from mixit_mss.report import svg
 from mixit_mss.report.history import read_history
-from mixit_mss.report.listening import choose_songs, fit_page, liveliest_second, mp3, power_image
+from mixit_mss.report.listening import choose_songs, fit_page, liveliest_second, mp3
+from mixit_mss.report.power import power_image
 from mixit_mss.report.results import Experiment, unique_titles
 
 RATE, SECONDS = 16000, 6
