@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from benchmarks.network import weigh
 from benchmarks.timing import alternate, print_table, resident
 from mixit_mss.evaluation.overlap_add import separate
-from mixit_mss.evaluation.song_stream import Options, separate_song
+from mixit_mss.evaluation.request import Options
+from mixit_mss.evaluation.song_stream import separate_song
 from mixit_mss.evaluation.songs import Song
 from mixit_mss.models.bs_locoformer import SIZES, BSLocoformer
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from mixit_mss.data import audio
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.song_stream import Options, output_names, separate_song
+from mixit_mss.evaluation.request import Options
+from mixit_mss.evaluation.song_stream import output_names, separate_song
 from mixit_mss.evaluation.songs import Song
 from mixit_mss.models.network import Network
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 STAMP = ".done.json"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"  # of a model folder: stamps name them
 
 
 @contextlib.contextmanager

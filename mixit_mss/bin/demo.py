@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     if not 0 <= args.port < 65536:
         raise UserError(f"--port {args.port} must be from 0 to 65535")
     from mixit_mss.demo import Limits, import_gradio, serving
-    from mixit_mss.evaluation.separation import open_model, pick_device
+    from mixit_mss.models.opening import open_model, pick_device
 
     import_gradio()
     limits = Limits(args.max_megabytes, args.max_minutes)

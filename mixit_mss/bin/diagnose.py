@@ -93,8 +93,8 @@ def main(argv: list[str] | None = None) -> None:
     with importing():
         from mixit_mss.data.manifest import manifest_paths, read_manifest
         from mixit_mss.evaluation.diagnosis import describe, diagnose, summarise
-        from mixit_mss.evaluation.separation import open_model, pick_device
         from mixit_mss.files import atomic_folder, fingerprint, is_done, mark_done, write_json
+        from mixit_mss.models.opening import open_model, pick_device
 
     options = {key: value for key, value in vars(args).items() if key not in ("device", "out")}
     inputs = [*_weights(args.model), *manifest_paths(args.manifest)]
@@ -123,8 +123,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def _weights(model: str) -> list[Path]:
     """The files of a network that lies here; one that is fetched goes by its name."""
-    from mixit_mss.evaluation.separation import OFFICIAL
-    from mixit_mss.models.hub import CONFIG, WEIGHTS
+    from mixit_mss.files import CONFIG, WEIGHTS
+    from mixit_mss.models.opening import OFFICIAL
 
     if model.startswith(OFFICIAL):
         return [Path(model.removeprefix(OFFICIAL))]

@@ -33,12 +33,12 @@ def main(argv: list[str] | None = None) -> None:
     """Parse, vote, save."""
     args = build_parser().parse_args(argv)
     from mixit_mss.data.manifest import manifest_paths, read_manifest
-    from mixit_mss.files import fingerprint, is_done, mark_done
+    from mixit_mss.files import WEIGHTS, fingerprint, is_done, mark_done
 
     stems = [name.strip() for name in args.stems.split(",")]
     if not all(stems) or len(set(stems)) < len(stems):
         raise UserError(f"--stems {args.stems!r}: give different names, separated by commas")
-    inputs = [Path(args.model) / "model.safetensors", *manifest_paths(args.manifest)]
+    inputs = [Path(args.model) / WEIGHTS, *manifest_paths(args.manifest)]
     identity = fingerprint({"stems": stems, "chunk_seconds": args.chunk_seconds}, inputs)
     if is_done(args.out, identity):
         print(f"{args.out}: nothing changed, nothing to do")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
-from mixit_mss.imports import importing
 
 FORMATS = ("wav", "wav24", "wav16", "flac", "flac16", "mp3")
 EXAMPLES = """examples:
@@ -120,10 +119,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("give either songs (files or folders) or --manifest, and not both")
     if args.shard and not args.manifest:
         raise UserError("--shard needs --manifest, whose songs it shares out")
-    with importing():
-        from mixit_mss.evaluation import pipes
-        from mixit_mss.evaluation.separation import separate_files
-        from mixit_mss.evaluation.song_stream import Options
+    from mixit_mss.evaluation import pipes
+    from mixit_mss.evaluation.request import Options
+    from mixit_mss.evaluation.separation import separate_files
 
     options = Options(
         stems=tuple(args.stems.split(",")) if args.stems else None,

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.song_stream import Options
+from mixit_mss.evaluation.request import Options
 
 STANDARD = "-"
 

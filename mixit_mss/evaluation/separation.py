@@ -5,7 +5,7 @@
 [Outcome(song='first', status='separated', reason='', notes=()), ...]
 
 A song's folder appears complete or not at all, and carries a stamp by which the same request does
-nothing the next time.
+nothing the next time.  torch is loaded when a song is found that is not done.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ import json
 import os
 import re
 import shutil
-import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from mixit_mss import files
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.song_stream import Options, output_names, separate_song
+from mixit_mss.evaluation.request import Options, stamp_of
 from mixit_mss.evaluation.songs import Song, find_songs
-from mixit_mss.models.hub import CONFIG, WEIGHTS, load_model
-from mixit_mss.models.network import Network
+from mixit_mss.imports import importing
 
-OFFICIAL = "official:"
+if TYPE_CHECKING:
+    from mixit_mss.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def separate_songs(
         model: a model folder, ``hf:user/name``, or ``official:NAME`` for published weights.
         out: folder of the results.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        options: the attributes of :class:`~mixit_mss.evaluation.song_stream.Options`, such as
+        options: the attributes of :class:`~mixit_mss.evaluation.request.Options`, such as
             ``stems=("vocals",)``, ``two_stems="vocals"`` or ``audio_format="flac"``.
 
     Returns:
@@ -75,35 +74,24 @@ def separate_songs(
     return separate_files(find_songs(songs), model, out, Options(**options), device)
 
 
-def open_model(name: str | Path) -> Network:
-    """Open a model folder, ``hf:user/name``, or ``official:NAME`` (or a file of such weights)."""
-    name = str(name)
-    if not name.startswith(OFFICIAL):
-        return load_model(name)
-    from mixit_mss.models.published import NOTICE, import_official
-
-    model = import_official(name.removeprefix(OFFICIAL))
-    print(NOTICE, file=sys.stderr)
-    return model
-
-
 def separate_files(
     songs: list[Song],
     model_folder: str | Path,
     out: str | Path,
     options: Options | None = None,
     device: str = "auto",
-    load: Callable[[str], Network] = open_model,
+    load: Callable[[str], Network] | None = None,
 ) -> list[Outcome]:
     """Separate songs into ``out/<song>/<stem>.<suffix>``; one bad song does not stop the rest.
 
     Args:
         songs: from :func:`~mixit_mss.evaluation.songs.find_songs` or ``manifest_songs``.
-        model_folder: see :func:`open_model`; opened only if a song is not done yet.
+        model_folder: see :func:`~mixit_mss.models.opening.open_model`; opened only if a song is not
+            done yet.
         out: folder of the results.
-        options: see :class:`~mixit_mss.evaluation.song_stream.Options`.
+        options: see :class:`~mixit_mss.evaluation.request.Options`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        load: opens a model.
+        load: opens a model; ``open_model`` if None.
 
     Returns:
         One outcome per song, in order.
@@ -118,7 +106,7 @@ def separate_files(
         for song in songs:
             outcome = None
             try:
-                stamp = _stamp(song, model_folder, options)
+                stamp = stamp_of(song, model_folder, options)
                 if files.is_done(out / song.name, stamp):
                     outcome = Outcome(song.name, "unchanged")
             except OSError as error:
@@ -134,23 +122,17 @@ def separate_files(
     return outcomes
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the best there is: CUDA, Apple's MPS, then the CPU."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"--device {name} cannot be used here: {error}".split("\n")[0]) from error
-    return device
+def _load(
+    folder: str, device: str, options: Options, load: Callable[[str], Network] | None
+) -> Network:
+    with importing():
+        import torch
 
+        from mixit_mss.evaluation.song_stream import output_names
+        from mixit_mss.models.opening import open_model, pick_device
 
-def _load(folder: str, device: str, options: Options, load: Callable[[str], Network]) -> Network:
     where = pick_device(device)
-    model = load(folder)
+    model = (load or open_model)(folder)
     output_names(model, options)  # a wrong name is an error before any work
     return model.to(where) if isinstance(model, torch.nn.Module) else model
 
@@ -158,6 +140,10 @@ def _load(folder: str, device: str, options: Options, load: Callable[[str], Netw
 def _attempt(
     model: Network, song: Song, out: Path, options: Options, stamp: dict, progress: Progress
 ) -> Outcome:
+    import torch
+
+    from mixit_mss.evaluation.song_stream import separate_song
+
     task = progress.add_task(song.name, total=None)
 
     def advance(samples: int, total: int | None) -> None:
@@ -211,12 +197,6 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-
-
-def _stamp(song: Song, model_folder: str, options: Options) -> dict:
-    # not the folder itself: estimates may lie in it
-    model = [Path(model_folder) / name for name in (CONFIG, WEIGHTS)]
-    return files.fingerprint(asdict(options), [*model, *song.parts])
 
 
 def _remove_leftovers(out: Path, songs: list[Song]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,67 +19,10 @@ from mixit_mss.data.audio import resample_blocks
 from mixit_mss.data.encoding import ENCODINGS, StemWriter, check_encoding, open_stem
 from mixit_mss.data.ffmpeg_pipe import describe
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.overlap_add import (
-    WINDOWS,
-    Model,
-    device_of,
-    separate_stream,
-    shift_samples,
-)
+from mixit_mss.evaluation.overlap_add import Model, device_of, separate_stream, shift_samples
+from mixit_mss.evaluation.request import Options
 from mixit_mss.evaluation.songs import MixtureStream, Song
 from mixit_mss.models.network import Network
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the estimates depend on, besides the network and the song.
-
-    Attributes:
-        stems: names to write; all of the network's if None.
-        two_stems: write this stem and ``no_<stem>``, the mixture minus it.
-        all_channels: write every output as ``channel_00``, ``channel_01``, ...: the way to hear a
-            network that has no names for its outputs yet.
-        chunk_seconds: length of a chunk.
-        hop_seconds: step between chunks.
-        batch_size: chunks given to the network at once.
-        shifts: how many delays of the song, from 0 to half a second, to average over.
-        window: how overlapping chunks are weighted: ``flat``, the paper's plain mean, or ``fade``.
-        half: compute in 16 bits where that is safe (automatic mixed precision).
-        audio_format: one of :data:`~mixit_mss.data.encoding.ENCODINGS`.
-    """
-
-    stems: tuple[str, ...] | None = None
-    two_stems: str | None = None
-    all_channels: bool = False
-    chunk_seconds: float = 12.0
-    hop_seconds: float = 6.0
-    batch_size: int = 1
-    shifts: int = 1
-    window: str = "flat"
-    half: bool = False
-    audio_format: str = "wav"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.hop_seconds <= self.chunk_seconds:
-            raise UserError(
-                f"--hop-seconds {self.hop_seconds:g} must be above 0 and at most "
-                f"--chunk-seconds {self.chunk_seconds:g}"
-            )
-        for name in ("batch_size", "shifts"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1"
-                )
-        if sum(map(bool, (self.stems, self.two_stems, self.all_channels))) > 1:
-            raise UserError(
-                "--stems, --two-stems and --all-channels exclude each other; give one of them"
-            )
-        for name, known in (("window", WINDOWS), ("audio_format", ENCODINGS)):
-            if getattr(self, name) not in known:
-                option = "format" if name == "audio_format" else name
-                raise UserError(
-                    f"--{option} {getattr(self, name)} is unknown; choose one of {', '.join(known)}"
-                )
 
 
 def separate_song(
@@ -96,7 +38,7 @@ def separate_song(
         model: a network with ``sample_rate``, ``num_channels``, ``num_sources`` and ``stems``.
         song: the song.
         folder: must exist.
-        options: see :class:`Options`.
+        options: see :class:`~mixit_mss.evaluation.request.Options`.
         advance: hears of samples written, and of how many there will be if the header tells.
 
     Returns:

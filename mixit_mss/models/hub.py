@@ -13,10 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mixit_mss.errors import UserError
-from mixit_mss.files import atomic_path, write_json, write_text
+from mixit_mss.files import CONFIG, WEIGHTS, atomic_path, write_json, write_text
 from mixit_mss.models import MODELS, Network, build_model
-
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def save_model(model: Network, folder: str | Path, card: dict | None = None) -> None:

@@ -23,6 +23,22 @@ PRETRAIN = ["--config", str(CONF / "pretrain.yaml"), *MODEL, "--no-dry-run"]
 FINETUNE = ["--config", str(CONF / "finetune.yaml"), "--stage", "finetune", *MODEL, "--no-dry-run"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def each_step_once():
+    """Of the few steps that these tests ask about, each is simulated a single time."""
+    known, simulate = {}, planning.simulate_step
+
+    def remembered(step, half):
+        key = (repr(step), half)
+        if key not in known:
+            known[key] = simulate(step, half)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "simulate_step", remembered)
+        yield
+
+
 def planned(capsys, argv):
     plan.main([*argv, "--json"])
     return json.loads(capsys.readouterr().out)

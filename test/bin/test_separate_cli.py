@@ -19,8 +19,9 @@ from mixit_mss.data.encoding import ENCODINGS
 from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 from mixit_mss.data.manifest import make_manifest, write_manifest
 from mixit_mss.errors import UserError
+from mixit_mss.evaluation import request
 from mixit_mss.evaluation.overlap_add import WINDOWS
-from mixit_mss.evaluation.song_stream import Options
+from mixit_mss.evaluation.request import Options
 from mixit_mss.models import BSLocoformer
 from mixit_mss.models.hub import save_model
 
@@ -59,6 +60,16 @@ def test_a_song_of_any_rate_comes_out_at_its_own(model_folder, tmp_path, capsys,
         assert (info.frames, info.subtype) == (round(1.23 * rate), "FLOAT")
     separate.main([str(song), *argv])
     assert "1 unchanged" in capsys.readouterr().out
+
+
+def test_songs_that_are_done_need_no_network(model_folder, tmp_path):
+    argv = [str(make_song(tmp_path / "a.wav")), "--model", str(model_folder)]
+    argv += ["--out", str(tmp_path / "out")]
+    separate.main(argv)
+    code = f"import sys; from mixit_mss.bin import separate; separate.main({argv}); "
+    code += "assert 'torch' not in sys.modules"
+    again = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "1 unchanged" in again.stdout
 
 
 def test_every_option_reaches_the_estimates(model_folder, tmp_path):
@@ -217,14 +228,12 @@ def test_help_is_quick_because_nothing_heavy_is_loaded():
         assert not {module.split(".")[0] for module in loaded} & set(heavy)
         ours = {module for module in loaded if module.startswith("mixit_mss.")}
         if name == "separate":
-            assert ours == {
-                f"mixit_mss.{m}" for m in ("bin", "bin.main", "bin.separate", "errors", "imports")
-            }
+            assert ours == {f"mixit_mss.{m}" for m in ("bin", "bin.main", "bin.separate", "errors")}
 
 
 def test_the_choices_on_the_command_line_are_those_of_the_library():
     options = {action.dest: action for action in separate.build_parser()._actions}
     assert list(options["format"].choices) == list(ENCODINGS)
-    assert list(options["window"].choices) == list(WINDOWS)
+    assert list(options["window"].choices) == list(request.WINDOWS) == list(WINDOWS)
     for name, value in asdict(Options()).items():
         assert options[{"audio_format": "format"}.get(name, name)].default == value

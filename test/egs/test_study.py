@@ -18,12 +18,15 @@ from mixit_mss.data.manifest import read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import write_experiment
 from mixit_mss.evaluation.scoring import write_scores
+from mixit_mss.files import write_text
 from mixit_mss.models import build_model
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig, load_config, read_yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "egs/midi_band/local"))
 
 import make_study
+import make_study_axes
+import make_study_tables
 import study_songs
 import study_walk
 from band_compose import PARTS_CHOICES
@@ -193,6 +196,13 @@ def written(folder, seeds=SEEDS, out="out", cut=QUICK):
     return (folder / out / "RESULTS.md").read_text()
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures that say nothing, for tests of the words."""
+    for module in (make_study_axes, make_study_tables):
+        monkeypatch.setattr(module, "draw_panels", lambda path, *_: write_text(path, "<svg/>"))
+
+
 def row(text, title):
     """Cells of the table row with this title."""
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {title} |")]
@@ -260,7 +270,7 @@ def test_the_same_results_give_the_same_bytes(good):
         assert path.read_bytes() == (folder / "again/results" / path.name).read_bytes()
 
 
-def test_a_loss_reads_as_one(tmp_path):
+def test_a_loss_reads_as_one(tmp_path, undrawn):
     plant(tmp_path, gain=-0.5, per_level=-2.0, snr=-3.0)
     text = written(tmp_path)
     assert "the average uSDR is \N{MINUS SIGN}0.50 ± 0.05 dB (lower, beyond one standard" in text
@@ -276,7 +286,7 @@ def test_a_loss_reads_as_one(tmp_path):
     assert "not unsuitable" not in text
 
 
-def test_a_gain_within_its_spread_is_not_shown(tmp_path):
+def test_a_gain_within_its_spread_is_not_shown(tmp_path, undrawn):
     plant(tmp_path, gain=0.1, gain_waver=1.0)
     text = written(tmp_path)
     assert "+0.10 ± 1.00 dB (higher, but within one standard deviation)" in text
@@ -286,7 +296,7 @@ def test_a_gain_within_its_spread_is_not_shown(tmp_path):
     assert "MixIT separates, but a gain of fine-tuning from it over scratch is not" in text
 
 
-def test_one_seed_has_no_spread(tmp_path):
+def test_one_seed_has_no_spread(tmp_path, undrawn):
     plant(tmp_path, seeds=(2,))
     text = written(tmp_path, seeds=(2,))
     assert "±" not in text.replace("without ±", "")
@@ -295,7 +305,7 @@ def test_one_seed_has_no_spread(tmp_path):
     assert 'run_tables.sh --cut quick --seeds "2"' in text
 
 
-def test_a_part_that_was_not_run_is_named(tmp_path):
+def test_a_part_that_was_not_run_is_named(tmp_path, undrawn):
     plant(tmp_path)
     diagnosed, level = QUICK.diagnosed()[-1]
     (places(tmp_path, QUICK, 3).diagnosis(diagnosed, level) / "diagnosis.json").unlink()
@@ -320,6 +330,7 @@ def in_process(command, log):
     return 0
 
 
+@pytest.mark.no_cover  # other tests cover its trainings, and tracing them would take a third longer
 def test_the_smallest_cut_from_songs_to_page(tmp_path, monkeypatch):
     """Everything for real, but a step or two of training."""
     monkeypatch.chdir(RECIPE)

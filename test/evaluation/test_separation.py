@@ -11,10 +11,12 @@ import soundfile
 import torch
 
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation import separation
-from mixit_mss.evaluation.separation import pick_device, separate_files, separate_songs
-from mixit_mss.evaluation.song_stream import Options, for_channels
+from mixit_mss.evaluation.request import Options
+from mixit_mss.evaluation.separation import separate_files, separate_songs
+from mixit_mss.evaluation.song_stream import for_channels
 from mixit_mss.evaluation.songs import Song, find_songs
+from mixit_mss.models import opening
+from mixit_mss.models.opening import pick_device
 
 GAINS = {"vocals": 0.5, "drums": -0.25, "bass": 2.0}
 
@@ -278,7 +280,7 @@ def test_patterns_stand_for_what_they_match(tmp_path):
 def test_a_python_call_does_it_all(tmp_path, monkeypatch, capsys):
     model = GainModel()
     opened = []
-    monkeypatch.setattr(separation, "load_model", lambda name: opened.append(name) or model)
+    monkeypatch.setattr(opening, "load_model", lambda name: opened.append(name) or model)
     official = "mixit_mss.models.published.import_official"
     monkeypatch.setattr(official, lambda name: opened.append(name) or model)
     make_song(tmp_path / "in/a [b].wav")

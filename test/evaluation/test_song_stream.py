@@ -14,7 +14,8 @@ from mixit_mss.data.audio import resample
 from mixit_mss.data.ffmpeg_pipe import describe, find_ffmpeg
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.overlap_add import separate
-from mixit_mss.evaluation.song_stream import Options, for_channels, separate_song
+from mixit_mss.evaluation.request import Options
+from mixit_mss.evaluation.song_stream import for_channels, separate_song
 from mixit_mss.evaluation.songs import Song
 
 
@@ -158,7 +159,8 @@ import resource, sys
 from pathlib import Path
 sys.path[:0] = [{here!r}]
 from test_song_stream import Nonlinear
-from mixit_mss.evaluation.song_stream import Options, separate_song
+from mixit_mss.evaluation.request import Options
+from mixit_mss.evaluation.song_stream import separate_song
 from mixit_mss.evaluation.songs import Song
 peaks = []
 for name in ("short", "long"):

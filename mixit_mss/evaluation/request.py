@@ -1,0 +1,72 @@
+"""What a separation was asked for, and by which stamp it is known: before torch is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mixit_mss.data.encoding import ENCODINGS
+from mixit_mss.errors import UserError
+from mixit_mss.evaluation.songs import Song
+from mixit_mss.files import CONFIG, WEIGHTS, fingerprint
+
+WINDOWS = ("flat", "fade")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the estimates depend on, besides the network and the song.
+
+    Attributes:
+        stems: names to write; all of the network's if None.
+        two_stems: write this stem and ``no_<stem>``, the mixture minus it.
+        all_channels: write every output as ``channel_00``, ``channel_01``, ...: the way to hear a
+            network that has no names for its outputs yet.
+        chunk_seconds: length of a chunk.
+        hop_seconds: step between chunks.
+        batch_size: chunks given to the network at once.
+        shifts: how many delays of the song, from 0 to half a second, to average over.
+        window: how overlapping chunks are weighted: ``flat``, the paper's plain mean, or ``fade``.
+        half: compute in 16 bits where that is safe (automatic mixed precision).
+        audio_format: one of :data:`~mixit_mss.data.encoding.ENCODINGS`.
+    """
+
+    stems: tuple[str, ...] | None = None
+    two_stems: str | None = None
+    all_channels: bool = False
+    chunk_seconds: float = 12.0
+    hop_seconds: float = 6.0
+    batch_size: int = 1
+    shifts: int = 1
+    window: str = "flat"
+    half: bool = False
+    audio_format: str = "wav"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.hop_seconds <= self.chunk_seconds:
+            raise UserError(
+                f"--hop-seconds {self.hop_seconds:g} must be above 0 and at most "
+                f"--chunk-seconds {self.chunk_seconds:g}"
+            )
+        for name in ("batch_size", "shifts"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1"
+                )
+        if sum(map(bool, (self.stems, self.two_stems, self.all_channels))) > 1:
+            raise UserError(
+                "--stems, --two-stems and --all-channels exclude each other; give one of them"
+            )
+        for name, known in (("window", WINDOWS), ("audio_format", ENCODINGS)):
+            if getattr(self, name) not in known:
+                option = "format" if name == "audio_format" else name
+                raise UserError(
+                    f"--{option} {getattr(self, name)} is unknown; choose one of {', '.join(known)}"
+                )
+
+
+def stamp_of(song: Song, model_folder: str, options: Options) -> dict:
+    """All that a song's estimates depend on; an OSError where the song cannot be read."""
+    # not the folder itself: estimates may lie in it
+    model = [Path(model_folder) / name for name in (CONFIG, WEIGHTS)]
+    return fingerprint(asdict(options), [*model, *song.parts])
