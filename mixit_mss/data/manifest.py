@@ -104,6 +104,13 @@ def manifest_paths(stem_path: str | Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}.tracks.csv"), path.with_name(f"{path.name}.segments.csv")
 
 
+def require_tables(stem_path: str | Path) -> None:
+    """Raise UserError unless both tables are there."""
+    for path in manifest_paths(stem_path):
+        if not path.is_file():
+            raise UserError(f"'{path}' does not exist; run the stage that writes it")
+
+
 def read_manifest(stem_path: str | Path, check_files: bool = True) -> Manifest:
     """Read and check ``<stem_path>.tracks.csv`` and ``<stem_path>.segments.csv``.
 
@@ -114,6 +121,7 @@ def read_manifest(stem_path: str | Path, check_files: bool = True) -> Manifest:
     Raises:
         UserError: names the table, the column and the row (line of the file) of the first fault.
     """
+    require_tables(stem_path)
     tracks_path, segments_path = manifest_paths(stem_path)
     tracks = _read_table(tracks_path, TRACK_COLUMNS)
     rows = _read_table(segments_path, SEGMENT_COLUMNS)
@@ -184,8 +192,6 @@ def portable_path(path: str | Path, folder: str | Path) -> str:
 
 
 def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"'{path}' does not exist; run the stage that writes it")
     options = {"keep_default_na": False, "encoding": "utf-8"}
     numbers = [name for name, kind in columns.items() if kind != "str"]
     try:

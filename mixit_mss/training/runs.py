@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mixit_mss.data.manifest import manifest_paths
-from mixit_mss.files import fingerprint
+from mixit_mss.data.manifest import manifest_paths, require_tables
+from mixit_mss.files import WEIGHTS, fingerprint
 from mixit_mss.imports import importing
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig, load_config, read_yaml
 from mixit_mss.training.hardware import Hardware
@@ -41,6 +41,7 @@ def pretrain(
     """
     settings = load_config(config, PretrainConfig)
     network = read_yaml(model)
+    require_tables(manifest)
     options = {"config": _identity(settings), "model": network, "seed": seed}
     identity = fingerprint(options, manifest_paths(manifest))
     hardware = hardware or Hardware()
@@ -81,13 +82,14 @@ def finetune(
     """
     settings = load_config(config, FinetuneConfig)
     network = read_yaml(model) if model else None
+    require_tables(manifest)
     options = {
         "config": _identity(settings),
         "model": network,
         "trainable": trainable,
         "seed": seed,
     }
-    start = [Path(init) / "model.safetensors"] if init else []
+    start = [Path(init) / WEIGHTS] if init else []
     identity = fingerprint(options, [*manifest_paths(manifest), *start])
     hardware = hardware or Hardware()
     request = Request(config, model, manifest, Path(out), identity, seed, hardware, command)

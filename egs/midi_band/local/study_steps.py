@@ -36,7 +36,8 @@ class Costs:
     validation: float = 1.0
     score: float = 1.0  # to separate and score a song
     diagnose: float = 1.0  # a song
-    times: tuple[tuple[str, float], ...] = (("tiny", 1.0), ("little", 1.8))  # by size
+    # by size
+    times: tuple[tuple[str, float], ...] = (("mini", 1.0), ("tiny", 1.0), ("little", 1.8))
 
     def model(self, name: str) -> float:
         """How much longer a step of this size takes."""
