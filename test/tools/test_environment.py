@@ -140,7 +140,7 @@ def test_what_was_killed_is_made_anew(copy):
 
 
 def test_waits_for_the_pip_of_a_killed_call(copy):
-    process = copy.start(PIP_DOES=f"sleep 1; echo pip ended >>'{copy.calls_file}'")
+    process = copy.start(PIP_DOES=f"sleep 4; echo pip ended >>'{copy.calls_file}'")
     copy.wait_for("install")
     process.kill()
     assert "waiting for it to end" in copy.setup()
