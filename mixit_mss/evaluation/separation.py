@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -80,7 +80,7 @@ def separate_files(
     out: str | Path,
     options: Options | None = None,
     device: str = "auto",
-    load: Callable[[str], Network] | None = None,
+    load: Callable[[str], Any] | None = None,
 ) -> list[Outcome]:
     """Separate songs into ``out/<song>/<stem>.<suffix>``; one bad song does not stop the rest.
 
@@ -91,7 +91,7 @@ def separate_files(
         out: folder of the results.
         options: see :class:`~mixit_mss.evaluation.request.Options`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        load: opens a model; ``open_model`` if None.
+        load: opens a network by that name; ``open_model`` if None.
 
     Returns:
         One outcome per song, in order.
@@ -122,9 +122,7 @@ def separate_files(
     return outcomes
 
 
-def _load(
-    folder: str, device: str, options: Options, load: Callable[[str], Network] | None
-) -> Network:
+def _load(folder: str, device: str, options: Options, load: Callable[[str], Any] | None) -> Network:
     with importing():
         import torch
 
@@ -132,7 +130,7 @@ def _load(
         from mixit_mss.models.opening import open_model, pick_device
 
     where = pick_device(device)
-    model = (load or open_model)(folder)
+    model: Network = (load or open_model)(folder)
     output_names(model, options)  # a wrong name is an error before any work
     return model.to(where) if isinstance(model, torch.nn.Module) else model
 
