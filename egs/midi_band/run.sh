@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole paper at small size: songs played by a General MIDI band are the unlabelled corpus and,
-# with their stems, the labelled one.  About 23 minutes on two CPU cores.
+# with their stems, the labelled one.  About 25 minutes on two CPU cores.
 #
 #   ./run.sh                                 every stage
 #   ./run.sh --stage 4 --stop-stage 4        one stage again
