@@ -33,6 +33,16 @@ def test_a_run_leaves_a_model_and_does_nothing_again(corpus, capsys):
     assert (experiment / "model/model.safetensors").read_bytes() == weights
 
 
+def test_a_missing_table_is_named_before_torch_is_loaded(corpus):
+    words = ["--model", str(corpus / "model.yaml"), "--manifest", str(corpus / "none")]
+    words += ["--config", str(corpus / "pretrain.yaml"), "--out", str(corpus / "exp")]
+    code = "import sys; from mixit_mss.bin.main import main; "
+    code += f"status = main({['pretrain', *words]}); assert 'torch' not in sys.modules; sys.exit(status)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "none.tracks.csv' does not exist" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_the_model_is_the_average_of_the_best_checkpoints(corpus):
     experiment = run_pretrain(corpus)
     best = sorted(map(str, (experiment / "checkpoints").rglob("best-*.ckpt")))
