@@ -1,17 +1,30 @@
-"""Atomic writing, and the stamps by which a stage knows that it has nothing to do."""
+"""Atomic writing: a file or a folder appears complete, or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
+import threading
+import time
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-STAMP = ".done.json"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # of a model folder: stamps name them
+MAX_NAME_BYTES = 255
+STAMP = ".done.json"
+DAY = 86400.0
+# of the temporary names of this machine: another machine's processes cannot be looked up
+HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_TEMPORARY = re.compile(r"\..+\.(\d+)-([0-9a-f]{8})\.partial(\.[^.]*)?")
+_lock = threading.Lock()
+_unfinished: set[str] = set()  # what this process is writing
 
 
 @contextlib.contextmanager
@@ -19,33 +32,113 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
 
     The temporary name keeps the suffix, since audio writers choose the format by it.  A block that
-    raises, or a process that is killed, leaves the old ``path`` as it was.
+    raises, or a process that is killed, leaves the old ``path`` as it was; what a kill leaves goes
+    with :func:`sweep`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _temporary(path, path.stem, path.suffix) as partial:
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def atomic_folder(folder: str | Path) -> Iterator[Path]:
-    """Like :func:`atomic_path` for a whole folder: it appears complete, or not at all."""
+def atomic_folder(folder: str | Path, replace: bool = False) -> Iterator[Path]:
+    """Like :func:`atomic_path` for a whole folder.
+
+    Args:
+        folder: appears when the block succeeds.
+        replace: take the place of a folder with all that is in it; see
+            :func:`mixit_mss.stamps.replaced_folder`, which looks first whose it is.
+
+    Raises:
+        FileExistsError: it is there and is not to be replaced.
+    """
     folder = Path(folder)
+    if not replace and os.path.lexists(folder):
+        raise FileExistsError(errno.EEXIST, "it is there already", str(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    with _temporary(folder, folder.name, "") as partial, _temporary(folder, "old", "") as old:
+        partial.mkdir()
+        try:
+            yield partial
+            if replace and os.path.lexists(folder):
+                os.rename(folder, old)
+            os.rename(partial, folder)
+        finally:
+            for path in (partial, old):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, stem: str, suffix: str) -> Iterator[Path]:
+    end = f".{os.getpid()}-{HOST}.partial{suffix}"
+    begin = os.fsencode(f".{stem}")
+    room = MAX_NAME_BYTES - len(os.fsencode(end))
+    if len(begin) > room:
+        mark = f"~{hashlib.sha256(begin).hexdigest()[:8]}".encode()
+        begin = os.fsencode(begin[: room - len(mark)].decode("utf-8", "ignore")) + mark
+    partial = path.with_name(os.fsdecode(begin) + end)
+    name = os.path.abspath(partial)
+    with _lock:
+        if name in _unfinished:
+            raise FileExistsError(errno.EEXIST, "is being written at this moment", str(path))
+        _unfinished.add(name)
     try:
+        if partial.is_dir():  # of a killed process that had our number
+            shutil.rmtree(partial)
         yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _unfinished.discard(name)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is something unfinished of ours."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove from ``folder`` what killed processes left unfinished, and nothing that one still writes.
+
+    A process of this machine is looked up; what another machine wrote counts as left after a day.
+    """
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        match = _TEMPORARY.fullmatch(entry.name)
+        if match is None or not _is_abandoned(entry, int(match[1]), match[2]):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+
+
+def _is_abandoned(entry: os.DirEntry, process: int, host: str) -> bool:
+    if host != HOST:
+        with contextlib.suppress(OSError):
+            return time.time() - entry.stat(follow_symlinks=False).st_mtime > DAY
+        return False
+    if process == os.getpid():
+        return os.path.abspath(entry.path) not in _unfinished
+    return not is_running(process)
+
+
+def is_running(process: int) -> bool:
+    """Whether this machine has a process of that number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -55,8 +148,13 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: object) -> None:
-    """Write ``content`` as indented JSON, atomically."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """Write ``content`` as indented JSON, atomically; names that are not UTF-8 come back as they were."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(content, indent=2)
+    write_text(path, text + "\n")
 
 
 def fingerprint(options: dict, inputs: Iterable[str | Path]) -> dict:

@@ -8,6 +8,8 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "imports": 0,
+    "names": 0,
+    "stamps": 0,
     "models": 1,
     "losses": 1,
     "evaluation": 2,

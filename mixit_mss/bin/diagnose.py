@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from mixit_mss.report.diagnosis_figure import draw_diagnosis
 
-    with atomic_folder(out) as partial:
+    with atomic_folder(out, replace=True) as partial:
         table.to_csv(partial / CHUNKS, index=False, lineterminator="\n", float_format="%.6g")
         title = f"{args.model}: {summary['songs']} songs, {summary['chunks']} chunks"
         draw_diagnosis(partial / FIGURE, summary, title)

@@ -27,14 +27,13 @@ from typing import Any
 from mixit_mss.data.disk import disk_errors, in_words, require_space
 from mixit_mss.data.progress import byte_bar
 from mixit_mss.errors import UserError
-from mixit_mss.files import atomic_path
+from mixit_mss.files import atomic_path, is_temporary
 
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 ENCRYPTED = 0x1
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., bytes of the name and of the extra field
 BLOCK_BYTES = 1 << 16
 # The temporary names of `atomic_path`, which only a kill leaves behind.
-LEFTOVER = re.compile(r"\..+\.\d+\.partial(\.[^.]*)?")
 BadFile = tuple[str, str]
 """Path below the folder, and reason: ``damaged_in_archive``, ``missing``, ``checksum``, ..."""
 
@@ -277,7 +276,7 @@ def _clean(folder: Path) -> dict[str, int]:
     for parent, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(parent, name)
-            if LEFTOVER.fullmatch(name):
+            if is_temporary(name):
                 os.unlink(path)
             else:
                 sizes[os.path.relpath(path, folder).replace(os.sep, "/")] = _size(path)

@@ -10,11 +10,7 @@ nothing the next time.  torch is loaded when a song is found that is not done.
 
 from __future__ import annotations
 
-import glob
 import json
-import os
-import re
-import shutil
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -149,7 +145,7 @@ def _attempt(
 
     try:
         _check_target(out / song.name, song)
-        with files.atomic_folder(out / song.name) as folder:
+        with files.atomic_folder(out / song.name, replace=True) as folder:
             notes = separate_song(model, song, folder, options, advance)
             files.mark_done(folder, stamp)
     except UserError as error:
@@ -199,18 +195,5 @@ def _progress() -> Progress:
 
 def _remove_leftovers(out: Path, songs: list[Song]) -> None:
     """Remove the unfinished folders of these songs that killed processes left."""
-    for folder in (out / song.name for song in songs):
-        for partial in list(folder.parent.glob(f".{glob.escape(folder.name)}.*.partial")):
-            match = re.fullmatch(r"\..*\.(\d+)\.partial", partial.name)
-            if match and partial.is_dir() and not _is_running(int(match[1])):
-                shutil.rmtree(partial, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    for folder in {(out / song.name).parent for song in songs}:
+        files.sweep(folder)

@@ -164,7 +164,7 @@ def test_an_interrupted_extraction_goes_on_with_what_is_missing(tmp_path, monkey
     monkeypatch.setattr(extraction, "_extract_member", killed)
     with pytest.raises(KeyboardInterrupt):
         extract(archive, out, "fma_small", BOUND)
-    left = out / "000" / ".000005.4711.partial.mp3"  # as after kill -9
+    left = out / "000" / ".000005.4711-0123abcd.partial.mp3"  # as after kill -9
     left.write_bytes(b"half")
     (out / ".hidden").write_text("somebody's own")
     (out / "README.txt").write_text("cut")

@@ -110,7 +110,7 @@ def test_only_what_is_missing_or_stale_is_made_and_every_time_alike(corpus, tmp_
     wanted = _audio(corpus)
     (out / "unlabelled" / "unlabelled_0001.flac").write_bytes(b"fLaC, but no more")
     (out / "labelled" / "train" / "train_0000" / "bass.flac").unlink()
-    half = out / "unlabelled" / ".unlabelled_0001.77.partial.flac"
+    half = out / "unlabelled" / ".unlabelled_0001.77-0123abcd.partial.flac"
     half.write_bytes(b"half a song")
     foreign = out / "unlabelled" / "my own song.flac"
     soundfile.write(foreign, np.zeros((100, 2)), SAMPLE_RATE)

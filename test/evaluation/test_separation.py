@@ -15,6 +15,7 @@ from mixit_mss.evaluation.request import Options
 from mixit_mss.evaluation.separation import separate_files, separate_songs
 from mixit_mss.evaluation.song_stream import for_channels
 from mixit_mss.evaluation.songs import Song, find_songs
+from mixit_mss.files import HOST
 from mixit_mss.models import opening
 from mixit_mss.models.opening import pick_device
 
@@ -179,8 +180,8 @@ def test_interrupted_work_leaves_nothing_and_finished_songs_stay(tmp_path):
 def test_leftovers_of_killed_processes_are_removed_and_those_of_running_ones_stay(tmp_path):
     killed = subprocess.Popen(["true"])
     killed.wait()
-    ours = tmp_path / f"out/.song.{os.getppid()}.partial"
-    gone = tmp_path / f"out/.song.{killed.pid}.partial"
+    ours = tmp_path / f"out/.song.{os.getppid()}-{HOST}.partial"
+    gone = tmp_path / f"out/.song.{killed.pid}-{HOST}.partial"
     for folder in (ours, gone):
         folder.mkdir(parents=True)
     make_song(tmp_path / "song.wav")

@@ -46,7 +46,7 @@ def extract(stems: Path, folder: Path) -> None:
     if is_done(folder, stamp):
         print(f"{folder}: unchanged")
         return
-    with atomic_folder(folder) as partial:
+    with atomic_folder(folder, replace=True) as partial:
         for number, name in enumerate(STREAMS):
             command = [find_ffmpeg(), "-nostdin", "-v", "error", "-i", str(stems)]
             command += ["-map", f"0:a:{number}", "-c:a", "pcm_f32le", str(partial / f"{name}.wav")]

@@ -102,7 +102,7 @@ def make_song(
         with atomic_path(order.path) as unfinished:
             _write_flac(unfinished, sounds["mixture"], song.title, tag)
         return
-    with atomic_folder(order.path) as unfinished:
+    with atomic_folder(order.path, replace=True) as unfinished:
         for name, sound in sounds.items():
             _write_flac(unfinished / f"{name}.flac", sound, song.title, tag)
 

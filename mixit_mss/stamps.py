@@ -1,0 +1,253 @@
+"""How a stage knows that it has nothing to do, and which files are its own.
+
+A folder's stamp, ``.done.json``, tells of every result in it: which command made it, from which options
+and inputs, and which files it consists of.  Inputs are known by their content and outputs by their place
+relative to the folder, so a folder can be moved, or reached by another path, and stays done.  A result
+counts only while all its files are there with their sizes.
+
+Only what a stamp lists was written by us: nothing else is ever replaced or removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixit_mss.errors import UserError
+from mixit_mss.files import atomic_folder, write_json
+
+STAMP = ".done.json"
+BLOCK_BYTES = 1 << 20
+# What an input looked like, by which it is known again without reading it: size, times in nanoseconds.
+Look = tuple[int, int, int]
+
+
+@dataclass
+class Result:
+    """What one run of a command left in a folder.
+
+    Attributes:
+        command: which, such as ``separate``.
+        options: all that the result depends on besides files.
+        inputs: sha256 of the content of every file read, by its role (``mixture``, ``weights``).
+        looks: what these files looked like.
+        outputs: sizes in bytes of the files written, by their path relative to the folder.
+        complete: false while files are being moved to their place, and once another result has
+            replaced some of them; they are still ours, but the result does not count.
+    """
+
+    command: str
+    options: dict[str, Any]
+    inputs: dict[str, str]
+    looks: dict[str, Look | None] = field(default_factory=dict)
+    outputs: dict[str, int] = field(default_factory=dict)
+    complete: bool = True
+
+
+class Fingerprint:
+    """All that a result depends on: the command, its options, and the content of what it reads.
+
+    Args:
+        command: which, such as ``separate``.
+        options: plain values.
+        inputs: files or folders by role.  What is missing counts as such.
+    """
+
+    def __init__(
+        self, command: str, options: Mapping, inputs: Mapping[str, str | Path] | None = None
+    ) -> None:
+        self.command = command
+        self.options = json.loads(json.dumps(dict(options), default=str))
+        self._paths = {role: Path(path) for role, path in (inputs or {}).items()}
+        self._looks = {role: _look(path) for role, path in self._paths.items()}
+
+    @functools.cached_property
+    def inputs(self) -> dict[str, str]:
+        """sha256 by role; every file is read whole, once in a process."""
+        return {role: content_digest(path) for role, path in self._paths.items()}
+
+    @property
+    def identity(self) -> dict:
+        """The same as plain values, to compare or to store."""
+        return {"command": self.command, "options": self.options, "inputs": self.inputs}
+
+    def done_in(self, folder: str | Path) -> Result | None:
+        """The result of exactly this in ``folder``, if all of its files are there."""
+        for result in read_stamp(folder):
+            if result.complete and self._describes(result) and _is_whole(Path(folder), result):
+                return result
+        return None
+
+    def is_done(self, folder: str | Path) -> bool:
+        """Whether ``folder`` holds the whole result of exactly this."""
+        return self.done_in(folder) is not None
+
+    def mark_done(
+        self, folder: str | Path, outputs: Iterable[str | Path], complete: bool = True
+    ) -> None:
+        """Stamp ``folder``: these files in it are the result.
+
+        An input that has changed since this object was made is recorded as such, so that the work is
+        done again.  Other results in the folder stay as they are, but for files that are now this
+        one's.
+        """
+        folder = Path(folder)
+        names = [os.path.relpath(path, folder) for path in outputs]
+        sizes = {name: (folder / name).stat().st_size if complete else -1 for name in names}
+        inputs = {
+            role: digest if _look(path) == self._looks[role] else "changed while it was read"
+            for (role, digest), path in zip(self.inputs.items(), self._paths.values(), strict=True)
+        }
+        new = Result(self.command, self.options, inputs, self._looks, sizes, complete)
+        others = (_without(result, set(names)) for result in read_stamp(folder))
+        write_stamp(folder, [*(other for other in others if other.outputs), new])
+
+    def _describes(self, result: Result) -> bool:
+        if (self.command, self.options) != (result.command, result.options):
+            return False
+        if set(self._paths) != set(result.inputs):
+            return False
+        if "inputs" not in vars(self) and all(
+            look is not None and look == result.looks.get(role)
+            for role, look in self._looks.items()
+        ):
+            return True  # nothing was touched since: no need to read it
+        return self.inputs == result.inputs
+
+
+def read_stamp(folder: str | Path) -> list[Result]:
+    """The results that a folder's stamp tells of; none where there is no stamp that makes sense."""
+    try:
+        content = json.loads((Path(folder) / STAMP).read_text(encoding="utf-8"))
+        return [_result(entry) for entry in content["results"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def write_stamp(folder: str | Path, results: Iterable[Result]) -> None:
+    """Replace a folder's stamp."""
+    write_json(Path(folder) / STAMP, {"results": [asdict(result) for result in results]})
+
+
+def own_files(folder: str | Path, command: str | None = None) -> set[str]:
+    """Paths, relative to ``folder``, of what a command (or any of ours) wrote there by its stamp.
+
+    A stamp may come from anywhere: of what it lists, only plain files inside the folder count.
+    """
+    return {
+        name
+        for result in read_stamp(folder)
+        if command is None or result.command == command
+        for name in result.outputs
+        if not os.path.isabs(name) and ".." not in Path(name).parts
+    }
+
+
+def foreign_files(folder: str | Path) -> list[str]:
+    """Paths, relative to ``folder``, of files at any depth that no stamp of ours lists."""
+    folder, ours = Path(folder), own_files(folder) | {STAMP}
+    found = []
+    for parent, _, names in os.walk(folder):
+        found += [os.path.relpath(os.path.join(parent, name), folder) for name in names]
+    return sorted(name for name in found if name not in ours)
+
+
+@contextlib.contextmanager
+def replaced_folder(folder: str | Path) -> Iterator[Path]:
+    """An :func:`~mixit_mss.files.atomic_folder` that may take the place of one that is all ours.
+
+    Raises:
+        UserError: the folder holds files that no stamp of ours lists; nothing was removed.
+    """
+    folder = Path(folder)
+    _require_ours(folder)
+    with atomic_folder(folder, replace=True) as partial:
+        yield partial
+        _require_ours(folder)
+
+
+def _require_ours(folder: Path) -> None:
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        raise UserError(
+            f"'{folder}' is there already and is no folder of ours; choose another name"
+        )
+    if foreign := foreign_files(folder):
+        raise UserError(
+            f"'{folder}' holds files that this command did not write ('{foreign[0]}'"
+            f"{f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''}); nothing was replaced: "
+            "choose another folder, or move them away"
+        )
+
+
+def content_digest(path: str | Path) -> str:
+    """sha256 of a file's content; of a folder, of the names and contents of all files in it.
+
+    Hidden files do not count.  What does not exist is ``missing``.
+
+    Raises:
+        UserError: the path is neither a regular file nor a folder.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        listing = hashlib.sha256()
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and not file.name.startswith("."):
+                name = os.fsencode(file.relative_to(path))
+                listing.update(name + b"\0" + content_digest(file).encode() + b"\n")
+        return listing.hexdigest()
+    if not os.path.lexists(path):
+        return "missing"
+    if not path.is_file():
+        raise UserError(f"'{path}' is no regular file; give a file on a disk")
+    return _file_digest(os.path.abspath(path), _look(path))
+
+
+@functools.lru_cache(maxsize=1024)
+def _file_digest(path: str, look: Look | None) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _look(path: Path) -> Look | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return None if path.is_dir() else (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _result(entry: dict) -> Result:
+    result = Result(**entry)
+    names = (result.inputs, result.looks, result.outputs)
+    if not (isinstance(result.command, str) and all(isinstance(part, dict) for part in names)):
+        raise ValueError("no stamp of ours")
+    result.looks = {role: tuple(look) if look else None for role, look in result.looks.items()}
+    return result
+
+
+def _is_whole(folder: Path, result: Result) -> bool:
+    try:
+        return all((folder / name).stat().st_size == size for name, size in result.outputs.items())
+    except OSError:
+        return False
+
+
+def _without(result: Result, names: set[str]) -> Result:
+    """A result that has lost these of its files to another one."""
+    kept = {name: size for name, size in result.outputs.items() if name not in names}
+    result.complete = result.complete and len(kept) == len(result.outputs)
+    result.outputs = kept
+    return result
