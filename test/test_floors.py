@@ -8,6 +8,8 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "imports": 0,
+    "limits": 0,
+    "machine": 0,
     "models": 1,
     "losses": 1,
     "evaluation": 2,
