@@ -41,6 +41,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         try:
             yield partial
             os.replace(partial, path)
+        except OSError as error:
+            if error.errno and error.filename is None:  # a write that failed does not know its file
+                error.filename = str(path)
+            raise
         finally:
             partial.unlink(missing_ok=True)
 

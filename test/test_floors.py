@@ -10,6 +10,8 @@ FLOORS = {
     "imports": 0,
     "names": 0,
     "stamps": 0,
+    "limits": 0,
+    "machine": 0,
     "models": 1,
     "losses": 1,
     "evaluation": 2,

@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mixit_mss import limits
 from mixit_mss.data.encoding import ENCODINGS
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.songs import Song
 from mixit_mss.files import CONFIG, WEIGHTS, fingerprint
 
 WINDOWS = ("flat", "fade")
+LIMITS: dict[str, limits.Whole | limits.Number] = {
+    "chunk_seconds": limits.CHUNK_SECONDS,
+    "hop_seconds": limits.CHUNK_SECONDS,
+    "batch_size": limits.CHUNKS_AT_ONCE,
+    "shifts": limits.SHIFTS,
+}
+"""Of the attributes of :class:`Options` that are numbers."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +51,16 @@ class Options:
     audio_format: str = "wav"
 
     def __post_init__(self) -> None:
+        for name, limit in LIMITS.items():
+            try:
+                limit.check(getattr(self, name))
+            except ValueError as error:
+                raise UserError(f"--{name.replace('_', '-')} {error}") from error
         if not 0 < self.hop_seconds <= self.chunk_seconds:
             raise UserError(
                 f"--hop-seconds {self.hop_seconds:g} must be above 0 and at most "
                 f"--chunk-seconds {self.chunk_seconds:g}"
             )
-        for name in ("batch_size", "shifts"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1"
-                )
         if sum(map(bool, (self.stems, self.two_stems, self.all_channels))) > 1:
             raise UserError(
                 "--stems, --two-stems and --all-channels exclude each other; give one of them"

@@ -219,7 +219,7 @@ def test_the_papers_rows_stand_beside_ours(recipe):
     assert first.count("not run here") == 5 and first.count("| paper |") == 14
     assert second.count("ours, seed 8") == 1 and second.count("not run here") == 5
     assert "| BS-RoFormer | - | paper | 10.66 | - | 11.31 | - |" in first
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="--paper-tables 4 must be"):
         report.main([*argv, "--paper-tables", "4"])
 
 
