@@ -41,7 +41,18 @@ ffmpeg reads will do. Long songs are separated in overlapping chunks and
 streamed, so memory does not grow with their length. Songs that are already
 done with the same model and options are left alone; a song that cannot be read
 is reported and the rest go on (exit status 1). Estimates are never rescaled:
-samples beyond full scale are kept in float WAV, and reported where they clip.""",
+samples beyond full scale are kept in float WAV, and reported where they clip.
+
+What is overwritten: stems of the same name that this command wrote before, as
+the stamp .done.json beside them lists them. What never is: any other file. Other
+stems, formats and notes in a song's folder stay, nothing is removed, and a song
+whose stem would take the place of a file that is not ours is reported.
+
+How songs are called: by their files without suffix, by their folder if the file
+is just "mixture", and by the path below a folder that was given. Where two would
+share a name they keep the suffix, or get their folder's name in front. Stems in
+OUT that this command wrote are no songs. In names of files and folders %2E is a
+leading dot, %0A a line feed and so on, and names longer than 196 bytes are cut.""",
         epilog=EXAMPLES,
     )
     parser.add_argument(
@@ -185,19 +196,26 @@ def main(argv: list[str] | None = None) -> None:
         counted = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
         print(f"{args.out}: {counted}")
     if failed:
-        raise UserError(f"{len(failed)} of {len(outcomes)} songs failed: {', '.join(failed)}")
+        from mixit_mss.names import printable
+
+        names = printable(", ".join(failed))
+        raise UserError(f"{len(failed)} of {len(outcomes)} songs failed: {names}")
 
 
 def _songs(args: argparse.Namespace, paths: list[str]) -> list:
     """The songs of the manifest's split, or those that the arguments name."""
-    from mixit_mss.evaluation.songs import find_songs, manifest_songs
+    from mixit_mss.evaluation.pipes import STANDARD
+    from mixit_mss.evaluation.songs import list_songs, manifest_songs
 
     if not args.manifest:
-        return find_songs(paths)
+        listing = list_songs(paths, None if args.out == STANDARD else args.out)
+        if listing.left_out and sys.stderr is not None:
+            print(listing.left_out, file=sys.stderr)
+        return listing.songs
     from mixit_mss.data.manifest import read_manifest
     from mixit_mss.data.shards import parse_shard
 
-    songs = manifest_songs(read_manifest(args.manifest), args.split)
+    songs = manifest_songs(read_manifest(args.manifest, check_files=False), args.split)
     return parse_shard(args.shard).of(songs) if args.shard else songs
 
 

@@ -10,6 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +21,16 @@ from mixit_mss.data.encoding import ENCODINGS, StemWriter, check_encoding, open_
 from mixit_mss.data.ffmpeg_pipe import describe
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.overlap_add import Model, device_of, separate_stream, shift_samples
-from mixit_mss.evaluation.request import Options
+from mixit_mss.evaluation.request import Options, output_files
 from mixit_mss.evaluation.songs import MixtureStream, Song
 from mixit_mss.models.network import Network
+
+
+class Written(NamedTuple):
+    """The length of what was written, in seconds, and what the listener should know."""
+
+    seconds: float
+    notes: list[str]
 
 
 def separate_song(
@@ -47,7 +55,19 @@ def separate_song(
     Raises:
         UserError: the song cannot be read, or the format cannot hold it.
     """
+    return write_stems(model, song, folder, options, advance).notes
+
+
+def write_stems(
+    model: Network,
+    song: Song,
+    folder: Path,
+    options: Options,
+    advance: Callable[[int, int | None], None],
+) -> Written:
+    """The work of :func:`separate_song`, with the song's length."""
     outputs = output_names(model, options)
+    files = output_files(written_names(model, options), options.audio_format)
     with MixtureStream(song) as mixture, contextlib.ExitStack() as stack:
         rate, channels = mixture.sample_rate, mixture.channels
         check_encoding(options.audio_format, rate, channels)
@@ -57,11 +77,7 @@ def separate_song(
             frames = round(seconds * rate)
         backlog = _Backlog(mixture, keep=options.two_stems is not None)
         estimates = _estimates(model, backlog, rate, channels, list(outputs.values()), options)
-        names = list(outputs)
-        if options.two_stems is not None:
-            names.append(f"no_{options.two_stems}")
-        suffix = ENCODINGS[options.audio_format].suffix
-        stems = [folder / f"{name}.{suffix}" for name in names]
+        stems = [folder / name for name in files.values()]
         writers = [
             stack.enter_context(open_stem(path, options.audio_format, rate, channels, tags, frames))
             for path in stems
@@ -84,7 +100,7 @@ def separate_song(
             advance(block.shape[-1], frames)
     if written == 0:
         raise UserError(f"'{song.parts[0]}' holds no audio; leave it out or replace it")
-    return _notes(song, mixture.warnings, writers)
+    return Written(written / rate, _notes(song, mixture.warnings, writers))
 
 
 def for_channels(model: Network, channels: int, half: bool = False) -> Model:
@@ -112,8 +128,14 @@ def for_channels(model: Network, channels: int, half: bool = False) -> Model:
     return separate
 
 
+def written_names(model: Network, options: Options) -> list[str]:
+    """What will be written, by name: the wanted outputs, and the rest where one stem is taken off."""
+    rest = [] if options.two_stems is None else [f"no_{options.two_stems}"]
+    return [*output_names(model, options), *rest]
+
+
 def output_names(model: Network, options: Options) -> dict[str, int]:
-    """File name of each wanted output, and its index among the network's outputs."""
+    """Name of each wanted output, and its index among the network's outputs."""
     if options.all_channels:
         return {f"channel_{index:02d}": index for index in range(model.num_sources)}
     if model.stems is None:
