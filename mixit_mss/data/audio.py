@@ -256,7 +256,7 @@ def open_writer(
         with atomic_path(path) as partial:
             try:
                 file = soundfile.SoundFile(
-                    partial, "w", sample_rate, channels, subtype, format=form
+                    os.fsencode(partial), "w", sample_rate, channels, subtype, format=form
                 )
             except (soundfile.LibsndfileError, ValueError, TypeError) as error:
                 raise UserError(f"'{path}' cannot be written ({error})") from error
@@ -323,7 +323,7 @@ def _open(
     reason = ""
     if not os.fspath(path).lower().endswith(".mp3") or _mp3_states_length(path):
         try:
-            file = soundfile.SoundFile(path)
+            file = soundfile.SoundFile(os.fsencode(path))  # any bytes
             # an MP3 may be called otherwise, or have no name, as from a pipe
             trusted = file.format != "MP3" or _mp3_states_length(path)
             if trusted and file.frames < UNKNOWN_FRAMES:
