@@ -10,6 +10,7 @@ FLOORS = {
     "imports": 0,
     "limits": 0,
     "machine": 0,
+    "reading": 0,
     "models": 1,
     "losses": 1,
     "evaluation": 2,
