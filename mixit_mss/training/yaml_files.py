@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.constructor import ConstructorError
 
 from mixit_mss.errors import UserError
 from mixit_mss.limits import shown
@@ -29,7 +28,9 @@ class _Loader(yaml.SafeLoader):
             self.aliases += 1
             if self.aliases > MAX_ALIASES:
                 mark = self.peek_event().start_mark
-                raise ConstructorError(None, None, f"more than {MAX_ALIASES} aliases", mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"more than {MAX_ALIASES} aliases", mark
+                )
         return super().compose_node(parent, index)
 
     def construct_object(self, node, deep=False):
@@ -38,7 +39,7 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             kind = node.tag.rsplit(":", 1)[-1]
             value = shown(node.value) if isinstance(node.value, str) else "this"
-            raise ConstructorError(
+            raise yaml.constructor.ConstructorError(
                 None, None, f"{value} cannot be read as {kind}", node.start_mark
             ) from error
 
@@ -46,7 +47,7 @@ class _Loader(yaml.SafeLoader):
         names = [key.value for key, _ in getattr(node, "value", []) if key.tag.endswith(":str")]
         for name in names:
             if isinstance(name, str) and names.count(name) > 1:
-                raise ConstructorError(
+                raise yaml.constructor.ConstructorError(
                     None, None, f"key {shown(name)} is given twice", node.start_mark
                 )
         return super().construct_mapping(node, deep)
