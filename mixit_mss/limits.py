@@ -133,6 +133,9 @@ DEVICES = Whole(1, 4096)
 NODES = Whole(1, 10000)
 SAMPLE_RATE = Whole(1000, 768000, "of Hz")
 CHANNELS = Whole(1, 64, "of channels")
+EXACT_OUTPUTS = 20
+"""For which the exact solver of MixIT tries all assignments."""
+
 SHARE = Number(0, 1, below=True)
 
 NETWORK: dict[str, Whole | Number] = {
@@ -168,14 +171,23 @@ def check_names(names: Iterable[object], what: str = "stem") -> tuple[str, ...]:
     """
     checked: list[str] = []
     for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"the name of a {what} must be text, got {shown(name)}")
-        if problem := _problem(name):
-            raise ValueError(f"{shown(name)} cannot be the name of a {what}: it {problem}")
-        if name in checked:
+        if check_name(name, what) in checked:
             raise ValueError(f"the name of {what} {shown(name)} is given twice")
-        checked.append(name)
+        checked.append(str(name))
     return tuple(checked)
+
+
+def check_name(name: object, what: str = "stem") -> str:
+    """A name that can be that of a file.
+
+    Raises:
+        ValueError: as :func:`check_names`.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a {what} must be text, got {shown(name)}")
+    if problem := _problem(name):
+        raise ValueError(f"{shown(name)} cannot be the name of a {what}: it {problem}")
+    return name
 
 
 def _problem(name: str) -> str:

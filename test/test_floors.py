@@ -12,6 +12,7 @@ FLOORS = {
     "stamps": 0,
     "limits": 0,
     "machine": 0,
+    "reading": 0,
     "models": 1,
     "losses": 1,
     "evaluation": 2,
