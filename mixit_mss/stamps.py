@@ -15,7 +15,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -253,7 +253,7 @@ def _without(result: Result, names: set[str]) -> Result:
     return result
 
 
-def _as_look(numbers: list | None) -> Look | None:
+def _as_look(numbers: Sequence[int] | None) -> Look | None:
     if not numbers:
         return None
     size, modified, changed = numbers
