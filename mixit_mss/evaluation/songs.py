@@ -160,6 +160,7 @@ class MixtureStream:
         channels: number of channels.
         frames: samples per channel that the header promises, or None.
         warnings: at the end, the decoder's lines about damage.
+        notes: at the end, sentences on files that are not as their headers say.
 
     Raises:
         UserError: a file cannot be read, or (some only while iterating) the parts do not fit
@@ -182,6 +183,11 @@ class MixtureStream:
     def warnings(self) -> list[str]:
         """The decoders' lines about damage so far."""
         return [line for stream in self._streams for line in stream.warnings]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on files that are not as their headers say, or not used as a whole."""
+        return [note for stream in self._streams for note in stream.notes]
 
     def __iter__(self) -> Iterator[np.ndarray]:
         try:
