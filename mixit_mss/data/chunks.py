@@ -9,8 +9,12 @@ import mmap
 import struct
 from dataclasses import dataclass, field
 
-# Sizes by which programs that write to a pipe say that they do not know: 2 or 4 GB, or just below.
-UNKNOWN_SIZES = (range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 1 << 32))
+# Sizes by which programs that write to a pipe say that they do not know: 2 or 4 GB or just below,
+# or more than any disk holds.
+UNKNOWN_SIZES = (
+    *(range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 1 << 32)),
+    range(1 << 60, 1 << 64),
+)
 TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # that some programs add behind everything
 
 
@@ -127,7 +131,10 @@ def _chunked(data: mmap.mmap, start: int) -> Piece | None:
         return Piece("pcm", start, end, {}, promised, promised)
     rest = b"" if end >= len(data) else data[end : end + 4096]
     behind = len(data) - end if rest.strip(b"\0") and rest[:3] not in TAGS else 0
-    return Piece("pcm", start, len(data), {}, promised, min(promised, present), behind)
+    patch = {}
+    if layout.head[-1] == "q" and promised > present:  # libsndfile refuses a CAF that was cut
+        patch = _patch(data, start, body, long_size, layout)
+    return Piece("pcm", start, len(data), patch, promised, min(promised, present), behind)
 
 
 def _ends_where_it_says(data: mmap.mmap, start: int, layout: _Layout) -> bool:
@@ -135,7 +142,7 @@ def _ends_where_it_says(data: mmap.mmap, start: int, layout: _Layout) -> bool:
     if layout.first != 12 or data[start + 2 : start + 4] == b"64":
         return False
     (size,) = struct.unpack(layout.head[0] + "I", data[start + 4 : start + 8])
-    return len(data) - start <= size + 9
+    return not _is_unknown(size, len(data)) and len(data) - start <= size + 9
 
 
 def _patch(

@@ -18,7 +18,7 @@ import struct
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -40,18 +40,16 @@ DROPPED_PER_SECOND = 1_000_000  # samples that ffmpeg decodes and drops in a sec
 MOST_MESSAGES = 1 << 20  # bytes of ffmpeg's words that are read; a broken song has no end of them
 # Demuxers of one file that refers to no other.  Lists of files (hls, dash, concat, sdp, imf),
 # numbered pictures (image2), devices and scripts are not among them, nor is what has no end.
-FORMATS = ",".join(
-    """
-    3dostr aac aax ac3 ace acm act adf adp ads adx aea afc aiff aix alp amr amrnb amrwb apc ape
-    argo_asf argo_brp argo_cvg asf asf_o ast au avi avr binka bfstm boa brstm caf codec2 dcstr derf
-    dfpwm dhav dsf dss dts dtshd dv dxa ea eac3 epaf flac flv fsb fwse g722 g723_1 g729 genh gsm gxf
-    hca hcom iamf iff ilbc ircam iss ivf ivr kux kvag laf libopenmpt lmlm4 loas lvf lxf matroska mca
-    mlp mmf mov mp3 mpc mpc8 mpeg mpegts mpegvideo msf mtaf musx mxf nistsphere nsp nsv nut nuv ogg
-    oma osq paf pmp pva pvf qcp qoa rm rpl rsd rso sbc scd sdr2 sds sdx shn siff smjpeg smk sol sox
-    spdif svag svs swf tak thp truehd tta ty usm vag vivo voc vpk vqf w64 wav wady wsaud wsd wtv wv
-    wve xa xvag xwma
-    jpeg_pipe png_pipe gif gif_pipe bmp_pipe webp_pipe tiff_pipe apng h264 hevc m4v av1 obu
-    """.split()
+FORMATS = (
+    "3dostr,aac,aax,ac3,ace,acm,act,adf,adp,ads,adx,aea,afc,aiff,aix,alp,amr,amrnb,amrwb,apc,"
+    "ape,argo_asf,argo_brp,argo_cvg,asf,asf_o,ast,au,avi,avr,binka,bfstm,boa,brstm,caf,codec2,"
+    "dcstr,derf,dfpwm,dhav,dsf,dss,dts,dtshd,dv,dxa,ea,eac3,epaf,flac,flv,fsb,fwse,g722,g723_1,"
+    "g729,genh,gsm,gxf,hca,hcom,iamf,iff,ilbc,ircam,iss,ivf,ivr,kux,kvag,laf,libopenmpt,lmlm4,"
+    "loas,lvf,lxf,matroska,mca,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,msf,mtaf,musx,"
+    "mxf,nistsphere,nsp,nsv,nut,nuv,ogg,oma,osq,paf,pmp,pva,pvf,qcp,qoa,rm,rpl,rsd,rso,sbc,scd,"
+    "sdr2,sds,sdx,shn,siff,smjpeg,smk,sol,sox,spdif,svag,svs,swf,tak,thp,truehd,tta,ty,usm,vag,"
+    "vivo,voc,vpk,vqf,w64,wav,wady,wsaud,wsd,wtv,wv,wve,xa,xvag,xwma,jpeg_pipe,png_pipe,gif,"
+    "gif_pipe,bmp_pipe,webp_pipe,tiff_pipe,apng,h264,hevc,m4v,av1,obu"
 )
 MESSAGE = re.compile(r"(?:\[[^\]]* @ [^\]]*\] )*\[(\w+)\] (.*)")  # its level, and its words
 STREAM = re.compile(r" *Stream #0:(\d+).*?: (Audio|Video): (.*)")
@@ -238,7 +236,9 @@ class FfmpegDecoder:
             return "it refers to other files, or is in a format that is not read"
         if self._process.returncode < 0:
             return f"ffmpeg was ended by signal {-self._process.returncode} before it found audio"
-        last = lines[-1] if lines else "ffmpeg gave no reason"
+        # the last line often says no more than that the data is invalid
+        telling = [line for line in lines if "Invalid data" not in line]
+        last = (telling or lines or ["ffmpeg gave no reason"])[-1]
         return last.removeprefix(f"file:{self._name}: ").rstrip(".")
 
 

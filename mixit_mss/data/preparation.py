@@ -284,4 +284,3 @@ def _converted(
     for block in audio.resample_blocks(blocks, blocks.sample_rate, rate):
         block = audio.to_channels(block, channels)
         yield block, audio.to_integers(block, 16)
-

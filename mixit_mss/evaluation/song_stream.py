@@ -11,7 +11,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ from mixit_mss.evaluation.overlap_add import Model, device_of, separate_stream, 
 from mixit_mss.evaluation.request import Options, output_files
 from mixit_mss.evaluation.songs import MixtureStream, Song
 from mixit_mss.models.network import Network
+
+# Up to so many channels go through the whole song side by side; of more, each group takes its turn,
+# so that 64 channels need little more memory than 2.
+CHANNELS_AT_ONCE = 8
 
 
 class Written(NamedTuple):
@@ -110,7 +114,8 @@ def write_stems(
                 advance(block.shape[-1], frames)
     if written == 0:
         raise UserError(f"'{song.parts[0]}' holds no audio; leave it out or replace it")
-    return Written(written / rate, _notes(song, mixture.warnings, writers))
+    notes = mixture.notes + _notes(song, mixture.warnings, writers)
+    return Written(written / rate, notes)
 
 
 def for_channels(model: Network, channels: int, half: bool = False) -> Model:
@@ -136,6 +141,12 @@ def for_channels(model: Network, channels: int, half: bool = False) -> Model:
         return torch.cat(parts, dim=2)
 
     return separate
+
+
+def written_names(model: Network, options: Options) -> list[str]:
+    """What will be written, by name: the wanted outputs, and the rest where one stem is taken off."""
+    rest = [] if options.two_stems is None else [f"no_{options.two_stems}"]
+    return [*output_names(model, options), *rest]
 
 
 def output_names(model: Network, options: Options) -> dict[str, int]:

@@ -28,20 +28,18 @@ AUDIO_SUFFIXES = (
 # They may be silent, and .ts is more often a program.
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".flv", ".ts")
 SUFFIXES = (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES)  # in the order in which stems are taken
-OTHER_SUFFIXES = frozenset(
-    "."
-    + name
-    for name in """
-    jpg jpeg png gif bmp webp tif tiff svg ico heic psd pdf txt md rst html htm xml json jsonl yaml
-    yml toml ini cfg csv tsv log nfo cue m3u m3u8 pls xspf accurip sfv md5 sha1 sha256 lrc srt vtt
-    ass sub mid midi musicxml mscz gp gp5 py pyc ipynb sh bat c h cpp js css lock doc docx xls xlsx
-    ppt pptx odt ods zip gz bz2 xz zst tar 7z rar iso exe dll so torrent url lnk db sqlite plist
-    partial part tmp bak npy npz pkl pt pth ckpt safetensors h5 hdf5 parquet tfrecord
-    """.split()
+_OTHERS = (
+    "jpg jpeg png gif bmp webp tif tiff svg ico heic psd pdf txt md rst html htm xml json "
+    "jsonl yaml yml toml ini cfg csv tsv log nfo cue m3u m3u8 pls xspf accurip sfv md5 sha1 "
+    "sha256 lrc srt vtt ass sub mid midi musicxml mscz gp gp5 py pyc ipynb sh bat c h cpp js "
+    "css lock doc docx xls xlsx ppt pptx odt ods zip gz bz2 xz zst tar 7z rar iso exe dll so "
+    "torrent url lnk db sqlite plist partial part tmp bak npy npz pkl pt pth ckpt safetensors "
+    "h5 hdf5 parquet tfrecord "
 )
+OTHER_SUFFIXES = frozenset(f".{name}" for name in _OTHERS.split())
 NAMED = 5  # files in a sentence
-NO_AUDIO, HIDDEN = "hold no audio", "are hidden"
-UNKNOWN_STEM, STRAY = "are no stem that was asked for", "lie in no song of train, valid or test"
+NO_AUDIO, HIDDEN = "no audio", "hidden"
+UNKNOWN_STEM, STRAY = "a stem that was not asked for", "in no song of train, valid or test"
 
 
 @dataclass
@@ -50,21 +48,22 @@ class Found:
 
     Attributes:
         songs: the records of all audio files, sorted.
-        left_out: path and reason of each other file, such as ``("a/cover.jpg", "hold no audio")``.
+        left_out: path and reason of each other file, such as ``("a/cover.jpg", "no audio")``.
     """
 
     songs: list[Record] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
-    def words(self) -> list[str]:
-        """Sentences to print: how many files were left out, and why."""
-        lines = []
+    def words(self) -> str:
+        """A sentence to print: how many files were left out, and why; empty if none was."""
+        parts = []
         for reason in dict.fromkeys(reason for _, reason in self.left_out):
             names = [os.path.basename(path) for path, why in self.left_out if why == reason]
             few = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-            count = "1 file" if len(names) == 1 else f"{len(names)} files"
-            lines.append(f"left out {count} that {_for_one(reason, len(names))}: {few}")
-        return lines
+            parts.append(f"{len(names)} ({reason}): {few}")
+        count = len(self.left_out)
+        files = "1 file was" if count == 1 else f"{count} files were"
+        return f"{files} left out; {'; '.join(parts)}" if parts else ""
 
 
 def find_unlabelled(folder: str | Path) -> Found:
@@ -185,14 +184,6 @@ def _without_suffix(name: PurePath) -> str:
     """The path without its last suffix, unless nothing but dots would be left of the file's name."""
     brief = name.with_suffix("")
     return (brief if brief.name.strip(".") else name).as_posix()
-
-
-def _for_one(reason: str, count: int) -> str:
-    """A reason in the singular where it is about one file."""
-    if count > 1:
-        return reason
-    verb, rest = reason.split(" ", 1)
-    return {"hold": "holds", "are": "is", "lie": "lies"}[verb] + " " + rest
 
 
 def _split_order(name: str) -> tuple[int, str]:
