@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixit_mss.data import audio
-from mixit_mss.data.corpora.folder import unlabelled_songs
+from mixit_mss.data.corpora.folder import find_unlabelled
 from mixit_mss.errors import UserError
 from mixit_mss.names import printable, relative_path
 from mixit_mss.stamps import own_files
@@ -89,19 +89,22 @@ def list_songs(paths: Sequence[str | Path], out: str | Path | None = None) -> Li
     """
     found: list[_File] = []
     empty: list[tuple[Path, UserError]] = []
+    besides: list[tuple[Path, str]] = []
     for path in itertools.chain.from_iterable(map(_matches, paths)):
         if not os.path.isdir(path):
             found.append(_File(path, _first_name(path), 1, _why_not(path, out)))
             continue
         try:
-            found += _files_in(path, out)
+            files, others = _files_in(path, out)
+            found += files
+            besides += others
         except UserError as error:
             empty.append((path, error))
     chosen = [file for file in found if not file.why_not] or found
     if not chosen and empty:
         raise empty[0][1]
     left_out = [(file.path, file.why_not) for file in found if file not in chosen]
-    left_out += [(path, "a folder without songs") for path, _ in empty]
+    left_out += besides + [(path, "a folder without songs") for path, _ in empty]
     songs, twins = _once(chosen)
     names = apart([_names(file) for file in songs])
     return Listing(
@@ -160,6 +163,7 @@ class MixtureStream:
         channels: number of channels.
         frames: samples per channel that the header promises, or None.
         warnings: at the end, the decoder's lines about damage.
+        notes: at the end, sentences on files that are not as their headers say.
 
     Raises:
         UserError: a file cannot be read, or (some only while iterating) the parts do not fit
@@ -182,6 +186,11 @@ class MixtureStream:
     def warnings(self) -> list[str]:
         """The decoders' lines about damage so far."""
         return [line for stream in self._streams for line in stream.warnings]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on files that are not as their headers say, or not used as a whole."""
+        return [note for stream in self._streams for note in stream.notes]
 
     def __iter__(self) -> Iterator[np.ndarray]:
         try:
@@ -225,11 +234,19 @@ def _why_not(path: Path, out: str | Path | None) -> str:
     return ""
 
 
-def _files_in(folder: Path, out: str | Path | None) -> list[_File]:
-    """Songs of a folder, without those of ``out`` if that is below it, and without our own stems."""
+def _files_in(folder: Path, out: str | Path | None) -> tuple[list[_File], list[tuple[Path, str]]]:
+    """Songs of a folder, without those of ``out`` if that is below it, and without our own stems.
+
+    And what else is in it, with the reason why it is no song.
+    """
     below = out is not None and _is_inside(out, folder)
-    records = unlabelled_songs(folder)
-    paths = {Path(record.path): record.song for record in records}
+    listed = find_unlabelled(folder)
+    paths = {Path(record.path): record.song for record in listed.songs}
+    others = [
+        (Path(path), why)
+        for path, why in listed.left_out
+        if not (below and _is_inside(path, str(out)))
+    ]
     for path in list(paths):
         if _is_estimate(path) or (below and _is_inside(path, str(out))):
             del paths[path]
@@ -240,13 +257,14 @@ def _files_in(folder: Path, out: str | Path | None) -> list[_File]:
         )
     mixed = {path.parent for path in paths if path.stem == "mixture"}
     top = len(Path(os.path.abspath(folder)).parts)
-    return [
+    files = [
         _File(path, _first_name(path), 1)
         if path.stem == "mixture"
         else _File(path, name, len(path.parts) - top)
         for path, name in paths.items()
         if path.stem == "mixture" or path.parent not in mixed
     ]
+    return files, others
 
 
 def _is_estimate(path: Path) -> bool:
