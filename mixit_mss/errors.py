@@ -8,8 +8,15 @@ import signal
 class UserError(Exception):
     """Something the user can mend: one sentence that names the file or key, and what to do.
 
-    Commands print it without a traceback and exit with status 1.  Every other exception is a
-    fault of ours and keeps its traceback.
+    Commands print it without a traceback and exit with status 1.  Of every other exception they
+    print one sentence, too: what the system refused, or where the traceback is.
+    """
+
+
+class UsageError(UserError):
+    """The command line itself cannot be: an option out of its range, unknown, or missing.
+
+    Commands exit with status 2.
     """
 
 

@@ -41,6 +41,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         try:
             yield partial
             os.replace(partial, path)
+        except OSError as error:
+            if error.errno and error.filename is None:  # a write that failed does not know its file
+                error.filename = str(path)
+            raise
         finally:
             partial.unlink(missing_ok=True)
 
@@ -60,17 +64,27 @@ def atomic_folder(folder: str | Path, replace: bool = False) -> Iterator[Path]:
     folder = Path(folder)
     if not replace and os.path.lexists(folder):
         raise FileExistsError(errno.EEXIST, "it is there already", str(folder))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(folder, folder.name, "") as partial, _temporary(folder, "old", "") as old:
-        partial.mkdir()
+    with temporary_folder(folder) as partial, _temporary(folder, "old", "") as old:
         try:
             yield partial
             if replace and os.path.lexists(folder):
                 os.rename(folder, old)
             os.rename(partial, folder)
         finally:
-            for path in (partial, old):
-                shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(beside: str | Path) -> Iterator[Path]:
+    """A folder with a temporary name beside another one; what is still there at the end goes."""
+    beside = Path(beside)
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(beside, beside.name, "") as partial:
+        partial.mkdir()
+        try:
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager

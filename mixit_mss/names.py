@@ -6,9 +6,10 @@ file, wrote a table or published a model.  Such a name becomes a path here and n
     slashes part folders; every part stays as it is, except that what no file may be called by, or what
     would lead elsewhere, is written as a percent sign and two hexadecimal digits, as in a URL (a leading
     dot is ``%2E``, a line feed ``%0A``, the byte E9 of a name that is not UTF-8 ``%E9``), and that a part
-    longer than 200 bytes is cut and ends in ``~`` and eight digits of its checksum.
+    longer than 196 bytes is cut and ends in ``~`` and eight digits of its checksum.
 
-Two names never become one path, and no name leads out of the folder that was asked for.
+In tables and messages a name is :func:`printable` text.  Two names that print differently never become
+one path, and no name leads out of the folder that was asked for.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from mixit_mss.errors import UserError
 
 MAX_PART_BYTES = 200
 """Leaves room, within the 255 bytes of most file systems, for suffixes and temporary names."""
+UNCUT_BYTES = MAX_PART_BYTES - 4  # what is cut keeps more, so that it is like no name that was not
 
-# control characters, separators of lines, backslashes, what is not UTF-8, and percent signs that would
-# be taken for ours
-_ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\\\\\u2028\u2029\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})")
+# control characters, separators of lines, and what is not UTF-8
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# of printable text, what no part of a path may hold, and percent signs that would be taken for ours
+_ESCAPED = re.compile(r"[\\/]|^\.|%(?=5C|2F|2E|25)", re.IGNORECASE)
 
 
 def file_name(name: str) -> str:
@@ -39,12 +42,11 @@ def file_name(name: str) -> str:
     """
     if not name:
         raise UserError("an empty name was given where a song or a stem needs one")
-    text = _ESCAPED.sub(_percent, name).replace("/", "%2F")
-    if text[0] == ".":
-        text = "%2E" + text[1:]
+    name = printable(name)
+    text = _ESCAPED.sub(_percent, name)
     encoded = text.encode()
-    if len(encoded) > MAX_PART_BYTES:
-        mark = "~" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    if len(encoded) > UNCUT_BYTES:
+        mark = "~" + hashlib.sha256(name.encode()).hexdigest()[:8]
         text = encoded[: MAX_PART_BYTES - len(mark)].decode("utf-8", "ignore") + mark
     return text
 
@@ -94,7 +96,7 @@ def inside(folder: str | Path, path: str | Path) -> Path:
 
 def printable(text: object) -> str:
     """Text for people and tables: one line of valid UTF-8, with the rest escaped as in a path."""
-    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", _percent, str(text))
+    return _UNPRINTABLE.sub(_percent, str(text))
 
 
 def _percent(match: re.Match[str]) -> str:

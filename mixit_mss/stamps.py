@@ -15,7 +15,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -234,7 +234,7 @@ def _result(entry: dict) -> Result:
     names = (result.inputs, result.looks, result.outputs)
     if not (isinstance(result.command, str) and all(isinstance(part, dict) for part in names)):
         raise ValueError("no stamp of ours")
-    result.looks = {role: tuple(look) if look else None for role, look in result.looks.items()}
+    result.looks = {role: _as_look(look) for role, look in result.looks.items()}
     return result
 
 
@@ -251,3 +251,10 @@ def _without(result: Result, names: set[str]) -> Result:
     result.complete = result.complete and len(kept) == len(result.outputs)
     result.outputs = kept
     return result
+
+
+def _as_look(numbers: Sequence[int] | None) -> Look | None:
+    if not numbers:
+        return None
+    size, modified, changed = numbers
+    return size, modified, changed

@@ -40,9 +40,18 @@ def test_every_name_gives_a_file_inside_the_folder(name, tmp_path):
 
 
 def test_different_names_stay_different():
-    names = [*HOSTILE, "..%2E", "a%0Ab", "caf%E9", "x" * 254, "x" * 256, "é" * 199]
+    names = [*HOSTILE, "..%2E", "%2e.", "%252E.", "a%5Cb", "x" * 254, "x" * 256, "é" * 199]
     names = {name for name in names if "//" not in name}
     assert len({relative_path(name) for name in names}) == len(names)
+    cut = [file_name("x" * 400), file_name("y" * 400), file_name("é" * 300)]
+    assert len({*cut, *map(file_name, cut)}) == 6
+
+
+def test_what_prints_alike_is_one_name():
+    for name in (*HOSTILE, "a%0Ab", "caf%E9", "My%20Song"):
+        assert relative_path(printable(name)) == relative_path(name)
+    assert file_name("caf\udce9") == printable("caf\udce9") == file_name("caf%E9") == "caf%E9"
+    assert file_name("My%20Song") == "My%20Song"
 
 
 def test_ordinary_names_stay_as_they_are():

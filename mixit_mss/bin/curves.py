@@ -6,20 +6,29 @@ import argparse
 import sys
 from pathlib import Path
 
+from mixit_mss.bin import arguments
 from mixit_mss.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss curves``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss curves",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Draw the losses, the validation scores and the learning rate of one or several "
         "trainings over their steps, finished or still running, from the history.csv that each of "
         "them keeps.",
     )
-    parser.add_argument("folders", nargs="+", metavar="EXP", help="experiment folder")
-    parser.add_argument("--out", default="curves.png", metavar="PNG", help="picture to write")
+    parser.add_argument(
+        "folders", nargs="+", type=arguments.input_folder, metavar="EXP", help="experiment folder"
+    )
+    parser.add_argument(
+        "--out",
+        type=arguments.output_file,
+        default="curves.png",
+        metavar="PNG",
+        help="picture to write",
+    )
     return parser
 
 

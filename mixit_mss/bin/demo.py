@@ -8,12 +8,12 @@ import sys
 import threading
 from typing import Any
 
-from mixit_mss.errors import UserError
+from mixit_mss.bin import arguments
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss demo``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss demo",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Serve a page on which a song can be dropped, its stems heard and downloaded. "
@@ -22,25 +22,39 @@ def build_parser() -> argparse.ArgumentParser:
         "'mixit_mss[demo]'.",
     )
     parser.add_argument(
-        "--model", required=True, metavar="FOLDER|hf:NAME|official:NAME", help="model"
+        "--model",
+        type=arguments.model,
+        required=True,
+        metavar="FOLDER|hf:NAME|official:NAME",
+        help="model",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument(
-        "--max-megabytes", type=float, default=200.0, help="larger uploads are turned away"
+        "--host", type=arguments.filled, default="127.0.0.1", help="address to listen on"
     )
     parser.add_argument(
-        "--max-minutes", type=float, default=15.0, help="longer songs are turned away"
+        "--port", type=arguments.whole(0, 65535), default=7860, help="port to listen on"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--max-megabytes",
+        type=arguments.number(0, 1e6, above=True),
+        default=200.0,
+        help="larger uploads are turned away",
+    )
+    parser.add_argument(
+        "--max-minutes",
+        type=arguments.number(0, 1440, above=True),
+        default=15.0,
+        help="longer songs are turned away",
+    )
+    parser.add_argument(
+        "--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, mps"
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Serve until Ctrl-C."""
     args = build_parser().parse_args(argv)
-    if not 0 <= args.port < 65536:
-        raise UserError(f"--port {args.port} must be from 0 to 65535")
     from mixit_mss.demo import Limits, import_gradio, serving
     from mixit_mss.models.opening import open_model, pick_device
 

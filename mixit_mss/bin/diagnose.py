@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
 from mixit_mss.imports import importing
@@ -37,7 +38,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss diagnose``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss diagnose",
         formatter_class=_Help,
         description="""\
@@ -51,44 +52,55 @@ songs are cut into chunks, and each mixture is the sum of the stems.""",
     )
     parser.add_argument(
         "--model",
+        type=arguments.model,
         required=True,
         metavar="FOLDER",
         help="model folder, hf:USER/NAME on the Hugging Face hub, or official:NAME for weights that "
         "the paper's authors published (`mixit-mss import-official list` lists them)",
     )
-    parser.add_argument("--manifest", required=True, help="such as manifests/labelled")
-    parser.add_argument("--split", default="test", help="which songs of --manifest")
+    parser.add_argument(
+        "--manifest", type=arguments.any_path, required=True, help="such as manifests/labelled"
+    )
+    parser.add_argument(
+        "--split", type=arguments.filled, default="test", help="which songs of --manifest"
+    )
     parser.add_argument(
         "--stems",
+        type=arguments.stems,
         metavar="A,B,...",
         help="names, of any number; all that the songs have if left out",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--chunk-seconds", type=float, default=6.0, help="length of a chunk")
+    parser.add_argument(
+        "--out", type=arguments.any_path, required=True, metavar="DIR", help="folder to write"
+    )
+    parser.add_argument(
+        "--chunk-seconds",
+        type=arguments.ranged(limits.CHUNK_SECONDS),
+        default=6.0,
+        help="length of a chunk",
+    )
     parser.add_argument(
         "--active-db",
-        type=float,
+        type=arguments.number(0, 200, "of dB", above=True),
         default=30.0,
         help="an output or a stem sounds in a chunk if it is at most so far below the mixture; 30 "
         "is where the training's loss is clamped",
     )
     parser.add_argument(
         "--degenerate-db",
-        type=float,
+        type=arguments.number(0, 200, "of dB", above=True),
         default=10.0,
         help="an output reproduces the whole mixture if its SNR against it is at least this",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, mps"
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse, diagnose, write, say it in words."""
     args = build_parser().parse_args(argv)
-    for name in ("chunk_seconds", "active_db", "degenerate_db"):
-        value = getattr(args, name)
-        if not (value > 0 and math.isfinite(value)):
-            raise UserError(f"--{name.replace('_', '-')} {value:g} must be more than 0")
     out = Path(args.out)
     with importing():
         from mixit_mss.data.manifest import manifest_paths, read_manifest

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mixit_mss.bin import jobs
+from mixit_mss import limits
+from mixit_mss.bin import arguments, jobs
 from mixit_mss.bin.main import COMMANDS, run
 from mixit_mss.errors import UserError
 from mixit_mss.files import write_json
@@ -43,27 +44,74 @@ that of the command."""
 
 def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss dispatch``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss dispatch",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--jobs-folder", required=True, metavar="DIR", help="gets the logs; shared by all nodes")
-    add("--partition", default="", help="of the cluster (default: the cluster's own)")
-    add("--time", default="24:00:00", help="limit of a job, as sbatch reads it (default: 24:00:00)")
-    add("--num-jobs", type=int, default=8, metavar="N", help="jobs of an array (default: 8)")
-    add("--num-nodes", type=int, default=1, metavar="N", help="nodes of a training (default: 1)")
-    add("--ngpu", type=int, default=1, metavar="N", help="GPUs per node (default: 1)")
-    add("--cpus", type=int, default=1, metavar="N", help="CPU cores of a process (default: 1)")
+    add(
+        "--jobs-folder",
+        type=arguments.output_folder,
+        required=True,
+        metavar="DIR",
+        help="gets the logs; shared by all nodes",
+    )
+    add(
+        "--partition",
+        type=arguments.text,
+        default="",
+        help="of the cluster (default: the cluster's own)",
+    )
+    add(
+        "--time",
+        type=arguments.text,
+        default="24:00:00",
+        help="limit of a job, as sbatch reads it (default: 24:00:00)",
+    )
+    add(
+        "--num-jobs",
+        type=arguments.whole(1, 10000),
+        default=8,
+        metavar="N",
+        help="jobs of an array (default: 8)",
+    )
+    add(
+        "--num-nodes",
+        type=arguments.ranged(limits.NODES),
+        default=1,
+        metavar="N",
+        help="nodes of a training (default: 1)",
+    )
+    add(
+        "--ngpu",
+        type=arguments.ranged(limits.DEVICES),
+        default=1,
+        metavar="N",
+        help="GPUs per node (default: 1)",
+    )
+    add(
+        "--cpus",
+        type=arguments.whole(1, 4096),
+        default=1,
+        metavar="N",
+        help="CPU cores of a process (default: 1)",
+    )
     add(
         "--slurm-options",
+        type=arguments.text,
         default="",
         metavar="'KEY=VALUE ...'",
         help="more options of sbatch, as in 'account=music qos=long mem=64G cpus-per-task=12'; one "
         "that is empty is not given, as in 'gpus-per-node=' where a cluster does not count GPUs",
     )
-    add("command", nargs="+", metavar="COMMAND", help="after --: a command with its options")
+    add(
+        "command",
+        nargs="+",
+        type=str,
+        metavar="COMMAND",
+        help="after --: a command with its options",
+    )
     return parser
 
 
@@ -147,9 +195,6 @@ def _check(args: argparse.Namespace) -> None:
     if name not in COMMANDS or name == "dispatch":
         known = ", ".join(key for key in COMMANDS if key != "dispatch")
         raise UserError(f"no command '{name}' after --; choose one of {known}")
-    for option in ("num_jobs", "num_nodes", "ngpu", "cpus"):
-        if getattr(args, option) < 1:
-            raise UserError(f"--{option.replace('_', '-')} must be at least 1")
 
 
 def _submit(args: argparse.Namespace) -> jobs.Submission:

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
-from mixit_mss.errors import UserError
+from mixit_mss.machine import processes
 
 DESCRIPTION = """\
 Fetch a corpus into --out: its archives OUT/NAME.zip, verified by their published checksums, and the
@@ -38,7 +40,7 @@ MUSDB18-HQ: 150 songs with their stems, 21 GiB, in OUT/musdb18hq/{train,test}/<s
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of this stage."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss download",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -67,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         corpus.add_argument(
             option,
             dest="existing",
+            type=arguments.existing_folder,
             default="",
             metavar="DIR",
             help=f"fetch nothing: use a copy that is on disk, and name what it lacks of {needs}",
@@ -77,22 +80,40 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", default="downloads", metavar="DIR", help="folder to fetch to (default: downloads)")
-    add("--base-url", metavar="URL", help="folder of a mirror that has the archives by their names")
+    add(
+        "--out",
+        type=arguments.output_folder,
+        default="downloads",
+        metavar="DIR",
+        help="folder to fetch to (default: downloads)",
+    )
+    add(
+        "--base-url",
+        type=arguments.url,
+        metavar="URL",
+        help="folder of a mirror that has the archives by their names",
+    )
     add(
         "--archives",
+        type=arguments.input_file,
         metavar="CSV",
         help="sizes and checksums to go by in place of the published ones, for a corpus that was "
         "packed anew: columns archive, bytes, extracted_bytes, sha256",
     )
     add(
         "--connections",
-        type=int,
+        type=arguments.whole(1, 64, why="servers refuse more"),
         default=4,
         metavar="N",
         help="connections at a time, where the server allows byte ranges (default: 4)",
     )
-    add("--nj", type=int, default=2, metavar="N", help="files extracted at a time (default: 2)")
+    add(
+        "--nj",
+        type=arguments.ranged(limits.PROCESSES),
+        default=2,
+        metavar="N",
+        help="files extracted at a time (default: 2)",
+    )
     add(
         "--remove-archive",
         action="store_true",
@@ -109,9 +130,7 @@ def main(argv: list[str] | None = None, archives: Mapping | None = None) -> None
             ``musdb18hq``.
     """
     options = build_parser().parse_args(argv)
-    for name in ("connections", "nj"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} must be at least 1, got {getattr(options, name)}")
+    options.nj = processes(options.nj, "--nj")
     from mixit_mss.data.corpora import fma, musdb18hq
 
     archives = archives or {**fma.ARCHIVES, "musdb18hq": musdb18hq.ARCHIVE}

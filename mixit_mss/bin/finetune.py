@@ -5,32 +5,57 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 from mixit_mss.bin.training_options import add_training_options, take_hardware
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss finetune``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss finetune",
         description="Train a network on stems with dynamic mixing (paper section 4.3), from a "
         "pre-trained network with chosen outputs (--init FOLDER) or from scratch (--model YAML). A "
         "killed run goes on when the same command is given again; a finished one does nothing.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--config", required=True, help="YAML of the training (FinetuneConfig)")
+    parser.add_argument(
+        "--config",
+        type=arguments.input_file,
+        required=True,
+        help="YAML of the training (FinetuneConfig)",
+    )
     start = parser.add_mutually_exclusive_group(required=True)
-    start.add_argument("--init", help="model folder to start from, its outputs named by stems")
-    start.add_argument("--model", help="YAML of the network to train from scratch")
-    parser.add_argument("--manifest", required=True, help="such as manifests/labelled")
-    parser.add_argument("--out", required=True, help="experiment folder to write")
+    start.add_argument(
+        "--init",
+        type=arguments.input_folder,
+        help="model folder to start from, its outputs named by stems",
+    )
+    start.add_argument(
+        "--model", type=arguments.input_file, help="YAML of the network to train from scratch"
+    )
+    parser.add_argument(
+        "--manifest", type=arguments.any_path, required=True, help="such as manifests/labelled"
+    )
+    parser.add_argument(
+        "--out",
+        type=arguments.output_folder,
+        required=True,
+        help="experiment folder to write",
+    )
     parser.add_argument(
         "--trainable",
         choices=("all", "encoder_decoder"),
         default="all",
         help="encoder_decoder freezes the separator (paper section 4.5)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
+    parser.add_argument(
+        "--seed",
+        type=arguments.ranged(limits.SEED),
+        default=0,
+        help="of weights and data",
+    )
     add_training_options(parser)
     return parser
 

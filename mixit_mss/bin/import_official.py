@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss import-official``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss import-official",
         description="Fetch a published network by name, or read a model.pth or Lightning .ckpt that "
         "is at hand, check every tensor, and write it as a model folder for `mixit-mss separate`. "
         "The weights belong to their authors.",
     )
     parser.add_argument(
-        "source", metavar="NAME", help="published name, or a file; `list` lists names"
+        "source",
+        type=arguments.any_path,
+        metavar="NAME",
+        help="published name, or a file; `list` lists names",
     )
-    parser.add_argument("--out", help="model folder to write")
+    parser.add_argument("--out", type=arguments.output_folder, help="model folder to write")
     return parser
 
 

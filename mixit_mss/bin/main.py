@@ -6,10 +6,13 @@ import atexit
 import gc
 import importlib
 import sys
+import traceback
 from collections.abc import Callable
+from functools import partial
 
 from mixit_mss import __version__
-from mixit_mss.errors import Preempted, UserError
+from mixit_mss.bin import failures
+from mixit_mss.errors import Preempted, UsageError, UserError
 
 COMMANDS = {
     "separate": "separate songs into stems with a trained model",
@@ -30,21 +33,49 @@ COMMANDS = {
 }
 
 
+DEBUG = "--debug"
+
+
 def run(
     main: Callable[[list[str] | None], object], name: str, argv: list[str] | None = None
 ) -> int:
-    """Call one command's ``main``; turn what a user can mend into one sentence and status 1."""
+    """Call one command's ``main``; whatever ends it becomes one sentence and a status.
+
+    With ``--debug`` anywhere before ``--``, the traceback is printed above the sentence.
+
+    Args:
+        main: of the command.
+        name: of the command, which the sentence begins with.
+        argv: its arguments; those of the program if None.
+
+    Returns:
+        0; 1 for an error; 2 for a command line that cannot be; 128 and the signal's number where one
+        stopped it.
+
+    Raises:
+        SystemExit: the command has a status of its own to end with.
+    """
+    failures.open_streams()
+    argv, debug = _take_debug(sys.argv[1:] if argv is None else argv)
     try:
-        main(argv)
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
+        try:
+            main(argv)
+        except SystemExit:
+            failures.flush()
+            raise
+        failures.flush()
     except Preempted as stop:
-        print(f"{name}: {stop}", file=sys.stderr)
+        failures.say(f"{name}: {stop}")
         return 128 + stop.signum
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; run the same command again to go on", file=sys.stderr)
+        failures.say(f"{name}: interrupted; run the same command again to go on")
         return 130
+    except Exception as error:
+        if debug:
+            failures.say("".join(traceback.format_exception(error)).rstrip())
+        failures.say(f"{name}: {failures.explain(error, name)}")
+        failures.drop_unwritable_output()
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 
@@ -53,23 +84,36 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         argv = sys.argv[1:]
         atexit.register(gc.freeze)  # nobody needs a last look for cycles in all that was imported
+    _, debug = _take_debug(argv)
+    while argv and argv[0] == DEBUG:
+        argv = argv[1:]
+    if argv and argv[0] in COMMANDS:
+        command, words = argv[0], [*argv[1:]]
+        return run(partial(_call, command), f"mixit-mss {command}", [DEBUG] * debug + words)
+    return run(_without_command, "mixit-mss", argv)
+
+
+def _call(command: str, argv: list[str] | None) -> None:
+    importlib.import_module(f"mixit_mss.bin.{command.replace('-', '_')}").main(argv)
+
+
+def _without_command(argv: list[str] | None) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         print("usage: mixit-mss COMMAND [OPTION ...]\n")
         print("\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()))
         print("\n`mixit-mss COMMAND --help` explains one command.")
-        return 0
-    if argv[0] == "--version":
+    elif argv[0] == "--version":
         print(__version__)
-        return 0
-    if argv[0] not in COMMANDS:
-        print(
-            f"mixit-mss: no command '{argv[0]}'; choose one of {', '.join(COMMANDS)}",
-            file=sys.stderr,
-        )
-        return 1
-    module = importlib.import_module(f"mixit_mss.bin.{argv[0].replace('-', '_')}")
-    return run(module.main, f"mixit-mss {argv[0]}", argv[1:])
+    else:
+        known = ", ".join(COMMANDS)
+        raise UserError(f"no command {argv[0][:100]!r}; choose one of {known}")
+
+
+def _take_debug(argv: list[str]) -> tuple[list[str], bool]:
+    """The words without ``--debug``, and whether it was among them; what follows ``--`` stays."""
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    return [word for word in own if word != DEBUG] + argv[len(own) :], DEBUG in own
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 
 DESCRIPTION = """\
@@ -16,7 +17,7 @@ of one split must not be in another one. Nothing is done if no table changed."""
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of this stage."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss make-manifests",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -26,11 +27,18 @@ def build_parser() -> argparse.ArgumentParser:
         add(
             f"--{kind}",
             nargs="+",
+            type=arguments.input_folder,
             default=[],
             metavar="DIR",
             help=f"folders of {kind} corpora, for instance data/{kind}",
         )
-    add("--out", required=True, metavar="DIR", help="folder to write, for instance manifests")
+    add(
+        "--out",
+        type=arguments.output_folder,
+        required=True,
+        metavar="DIR",
+        help="folder to write, for instance manifests",
+    )
     return parser
 
 

@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 
 CORPORA = ("fma_small", "fma_medium", "fma_large", "fma_full", "musdb18hq")
@@ -13,7 +15,7 @@ CORPORA = ("fma_small", "fma_medium", "fma_large", "fma_full", "musdb18hq")
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss plan``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss plan",
         description="Say what a pre-training or fine-tuning run will cost before it starts: "
         "parameters, FLOPs per step, memory per device, steps, hours of audio, GPU-hours and days, "
@@ -21,7 +23,9 @@ def build_parser() -> argparse.ArgumentParser:
         "its memory, unless --no-dry-run is given.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--config", required=True, help="YAML of the training")
+    parser.add_argument(
+        "--config", type=arguments.input_file, required=True, help="YAML of the training"
+    )
     parser.add_argument(
         "--stage",
         choices=("pretrain", "finetune"),
@@ -30,12 +34,16 @@ def build_parser() -> argparse.ArgumentParser:
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
         "--model",
+        type=arguments.any_path,
         default="medium",
         help="YAML of the network, or the paper's small, medium or large",
     )
-    start.add_argument("--init", help="fine-tuning: model folder to start from")
+    start.add_argument(
+        "--init", type=arguments.input_folder, help="fine-tuning: model folder to start from"
+    )
     parser.add_argument(
         "--stems",
+        type=arguments.stems,
         default="vocals,drums,bass,other",
         metavar="A,B,...",
         help="fine-tuning: names of the stems, where neither --init nor --manifest tells",
@@ -46,16 +54,25 @@ def build_parser() -> argparse.ArgumentParser:
         default="all",
         help="fine-tuning: encoder_decoder freezes the separator (paper section 4.5)",
     )
-    parser.add_argument("--ngpu", type=int, default=1, help="devices that share the batch")
+    parser.add_argument(
+        "--ngpu",
+        type=arguments.ranged(limits.DEVICES),
+        default=1,
+        help="devices that share the batch",
+    )
     parser.add_argument(
         "--tflops",
-        type=float,
+        type=arguments.number(0, 1e6, above=True),
         default=100.0,
         help="TFLOP/s that one device sustains; 100 is a third of an A100's bfloat16 peak",
     )
     parser.add_argument("--no-dry-run", action="store_true", help="estimate the memory instead")
     corpus = parser.add_mutually_exclusive_group()
-    corpus.add_argument("--manifest", help="such as manifests/labelled: what its audio files take")
+    corpus.add_argument(
+        "--manifest",
+        type=arguments.any_path,
+        help="such as manifests/labelled: what its audio files take",
+    )
     corpus.add_argument("--corpus", choices=CORPORA, help="what its archive takes")
     parser.add_argument("--json", action="store_true", help="print JSON, sizes in bytes")
     return parser

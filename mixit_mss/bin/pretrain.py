@@ -5,26 +5,48 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 from mixit_mss.bin.training_options import add_training_options, take_hardware
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss pretrain``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss pretrain",
         description="Train a network on sums of unlabelled songs: its outputs must add up to each "
         "of the songs again (MixIT, paper section 3). A killed run goes on when the same command "
         "is given again; a finished one does nothing.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--config", required=True, help="YAML of the training (PretrainConfig)")
-    parser.add_argument("--model", required=True, help="YAML of the network")
-    parser.add_argument("--manifest", required=True, help="such as manifests/unlabelled")
-    parser.add_argument("--out", required=True, help="experiment folder to write")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
+    parser.add_argument(
+        "--config",
+        type=arguments.input_file,
+        required=True,
+        help="YAML of the training (PretrainConfig)",
+    )
+    parser.add_argument(
+        "--model", type=arguments.input_file, required=True, help="YAML of the network"
+    )
+    parser.add_argument(
+        "--manifest", type=arguments.any_path, required=True, help="such as manifests/unlabelled"
+    )
+    parser.add_argument(
+        "--out",
+        type=arguments.output_folder,
+        required=True,
+        help="experiment folder to write",
+    )
+    parser.add_argument(
+        "--seed",
+        type=arguments.ranged(limits.SEED),
+        default=0,
+        help="of weights and data",
+    )
     parser.add_argument(
         "--monitor-stems",
+        type=arguments.any_path,
         metavar="MANIFEST",
         help="labelled songs, such as manifests/labelled, on whose validation split to log how well "
         "stems come apart; nothing is chosen by it",

@@ -6,12 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from mixit_mss.bin import arguments
 from mixit_mss.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss report``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss report",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Write RESULTS.md: a table row for every experiment (uSDR and cSDR per stem and "
@@ -25,40 +26,68 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "folders",
         nargs="*",
+        type=arguments.input_folder,
         metavar="EXP",
         help="folders with experiment.json and scores.csv, as mixit-mss score --label leaves them",
     )
     parser.add_argument(
         "--experiments",
         nargs="+",
+        type=arguments.input_folder,
         default=[],
         metavar="EXP",
         help="more such folders",
     )
-    parser.add_argument("--manifests", default="manifests", help="folder of the recipe's tables")
-    parser.add_argument("--out", default="RESULTS.md", help="text to write")
-    parser.add_argument("--figures", default="figures", help="folder for the pictures")
-    parser.add_argument("--recipe", default=Path.cwd().name, help="name of the recipe")
+    parser.add_argument(
+        "--manifests",
+        type=arguments.input_folder,
+        default="manifests",
+        help="folder of the recipe's tables",
+    )
+    parser.add_argument(
+        "--out", type=arguments.output_file, default="RESULTS.md", help="text to write"
+    )
+    parser.add_argument(
+        "--figures",
+        type=arguments.output_folder,
+        default="figures",
+        help="folder for the pictures",
+    )
+    parser.add_argument("--recipe", type=arguments.text, default=_here(), help="name of the recipe")
     parser.add_argument(
         "--paper-tables",
         nargs="+",
-        type=int,
-        choices=(1, 2, 3),
+        type=arguments.whole(1, 3),
         default=[],
         metavar="N",
         help="tables of the paper (1, 2, 3) to lay beside the experiments that are labelled like "
         "their rows",
     )
-    parser.add_argument("--page", help="page to write; report.html beside --out if not given")
     parser.add_argument(
-        "--songs", type=int, default=2, help="test songs to play in a page, from best to worst"
+        "--page",
+        type=arguments.output_file,
+        help="page to write; report.html beside --out if not given",
+    )
+    parser.add_argument(
+        "--songs",
+        type=arguments.whole(0, 100, "of songs"),
+        default=2,
+        help="test songs to play in a page, from best to worst",
     )
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=arguments.number(0, 600, "of seconds", above=True),
         help="of every excerpt; 12 if not given, or less where a page would pass 10 MB",
     )
     return parser
+
+
+def _here() -> str:
+    """Name of this folder; it may be gone."""
+    try:
+        return Path.cwd().name
+    except OSError:
+        return "recipe"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -67,8 +96,6 @@ def main(argv: list[str] | None = None) -> None:
     experiments = [*args.folders, *args.experiments]
     if not experiments:
         raise UserError("name the folder of at least one experiment, such as exp/finetune_tiny")
-    if args.songs < 0 or (args.seconds is not None and not 0 < args.seconds <= 600):
-        raise UserError("--songs must be 0 or more, and --seconds above 0 and at most 600")
     from mixit_mss.report.build import build_report
 
     pages = build_report(

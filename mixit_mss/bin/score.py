@@ -9,14 +9,17 @@ import shutil
 import sys
 from pathlib import Path
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
 from mixit_mss.errors import UserError
+from mixit_mss.machine import processes
 
 PARTS = "songs_"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss score``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss score",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Score separated songs in dB: uSDR (song-level SNR), the same per channel, and "
@@ -25,25 +28,56 @@ def build_parser() -> argparse.ArgumentParser:
         "A stem that is silent throughout has no score; it is named and left out of the summary.",
     )
     songs = parser.add_mutually_exclusive_group(required=True)
-    songs.add_argument("--manifest", help="table of songs, such as manifests/labelled")
-    songs.add_argument("--references", metavar="FOLDER", help="one song's stems as files")
-    parser.add_argument("--split", default="test", help="which songs of --manifest")
+    songs.add_argument(
+        "--manifest",
+        type=arguments.any_path,
+        help="table of songs, such as manifests/labelled",
+    )
+    songs.add_argument(
+        "--references",
+        type=arguments.input_folder,
+        metavar="FOLDER",
+        help="one song's stems as files",
+    )
+    parser.add_argument(
+        "--split", type=arguments.filled, default="test", help="which songs of --manifest"
+    )
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--estimates", metavar="FOLDER", help="what mixit-mss separate wrote")
+    given.add_argument(
+        "--estimates",
+        type=arguments.input_folder,
+        metavar="FOLDER",
+        help="what mixit-mss separate wrote",
+    )
     given.add_argument(
         "--oracle",
         choices=("mixture", "irm"),
         help="score the mixture as every stem's estimate, or the ideal ratio mask",
     )
-    parser.add_argument("--out", metavar="CSV", help="table to write, a row per song and stem")
-    parser.add_argument("--label", help="title of this row of the results; needs --out")
-    parser.add_argument("--order", type=int, default=0, help="place of this row in the results")
+    parser.add_argument(
+        "--out",
+        type=arguments.output_file,
+        metavar="CSV",
+        help="table to write, a row per song and stem",
+    )
+    parser.add_argument(
+        "--label", type=arguments.text, help="title of this row of the results; needs --out"
+    )
+    parser.add_argument(
+        "--order",
+        type=arguments.whole(-1000000, 1000000),
+        default=0,
+        help="place of this row in the results",
+    )
     parser.add_argument(
         "--full-bsseval", action="store_true", help="also museval's SDR, ISR, SIR, SAR: slow"
     )
-    parser.add_argument("--nj", type=int, default=1, help="songs at a time")
+    parser.add_argument(
+        "--nj", type=arguments.ranged(limits.PROCESSES), default=1, help="songs at a time"
+    )
     parser.add_argument(
         "--shard",
+        type=arguments.shard,
         metavar="K/N",
         help="only the K-th of N shares of the songs, and no table yet: N of these commands can run "
         "at once, on one machine or on several; then the command without --shard writes the table",
@@ -58,8 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--oracle needs --manifest, which says where the mixtures are")
     if args.label and not args.out:
         raise UserError("--label needs --out, beside which the row's facts are written")
-    if args.nj < 1:
-        raise UserError(f"--nj {args.nj} must be at least 1")
+    args.nj = processes(args.nj, "--nj")
     if args.shard and not (args.manifest and args.out):
         raise UserError("--shard needs --manifest, whose songs it shares out, and --out")
     from mixit_mss.data.manifest import manifest_paths, read_manifest

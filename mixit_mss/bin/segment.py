@@ -7,8 +7,11 @@ import os
 import sys
 from dataclasses import replace
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
+from mixit_mss.machine import processes
 
 DESCRIPTION = """\
 Prepare a corpus for training: check every song, store it once at the training rate, and list the
@@ -40,7 +43,7 @@ CORPORA = {"fma": "unlabelled", "musdb18hq": "labelled"}
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of this stage."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss segment",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -56,19 +59,32 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--input",
+        type=arguments.input_path,
         required=True,
         metavar="DIR|CSV",
         help="folder of the corpus, or table of its files; it is only read",
     )
-    add("--out", required=True, metavar="DIR", help="folder to write, for instance data/unlabelled")
+    add(
+        "--out",
+        type=arguments.output_folder,
+        required=True,
+        metavar="DIR",
+        help="folder to write, for instance data/unlabelled",
+    )
     add(
         "--sample-rate",
-        type=int,
+        type=arguments.ranged(limits.SAMPLE_RATE),
         default=44100,
         metavar="HZ",
         help="rate of training; higher ones are converted, lower ones rejected (default: 44100)",
     )
-    add("--channels", type=int, default=2, metavar="N", help="stored channels (default: 2)")
+    add(
+        "--channels",
+        type=arguments.ranged(limits.CHANNELS),
+        default=2,
+        metavar="N",
+        help="stored channels (default: 2)",
+    )
     add(
         "--mono",
         choices=["duplicate", "reject"],
@@ -84,19 +100,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--stems",
+        type=arguments.stems,
         default="vocals,drums,bass,other",
         metavar="A,B,...",
         help="labelled: names of the stems, separated by commas (default: vocals,drums,bass,other)",
     )
     add(
         "--segment-seconds",
-        type=float,
+        type=arguments.ranged(limits.SEGMENT_SECONDS),
         metavar="S",
         help="length of a segment (default: 10 unlabelled; 6, or 8 as in the release, labelled)",
     )
     add(
         "--hop-seconds",
-        type=float,
+        type=arguments.ranged(limits.SEGMENT_SECONDS),
         metavar="S",
         help="from one start to the next (default: half a segment)",
     )
@@ -109,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--silence-db",
-        type=float,
+        type=arguments.number(-200, 0, "of dB", below=True),
         metavar="DB",
         help="unlabelled: an interval below this power re full scale is silent (default: -60)",
     )
@@ -127,15 +144,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--valid-fraction",
-        type=float,
+        type=arguments.ranged(limits.SHARE),
         default=0.05,
         metavar="F",
         help="unlabelled: share held out for validation of the songs without a split, drawn by a hash "
         "of the name; at least two of four or more songs, none with 0 (default: 0.05)",
     )
-    add("--nj", type=int, default=1, metavar="N", help="songs worked on at a time (default: 1)")
+    add(
+        "--nj",
+        type=arguments.ranged(limits.PROCESSES),
+        default=1,
+        metavar="N",
+        help="songs worked on at a time (default: 1)",
+    )
     add(
         "--shard",
+        type=arguments.shard,
         metavar="K/N",
         help="only the K-th of N shares of the songs, and no tables: N of these commands can run at "
         "once, on one machine or on several; then the command without --shard writes the tables",
@@ -149,6 +173,7 @@ def main(argv: list[str] | None = None) -> None:
     options.kind = options.kind or CORPORA[options.corpus]
     options.stems = [stem.strip() for stem in options.stems.split(",")]
     _check(options)
+    options.nj = processes(options.nj, "--nj")
     from mixit_mss.data.corpus import build_corpus
     from mixit_mss.data.shards import parse_shard
 
@@ -211,20 +236,8 @@ def _check(options: argparse.Namespace) -> None:
 
         if unknown := [stem for stem in options.stems if stem not in STEMS]:
             raise UserError(f"--stems {','.join(unknown)}: MUSDB18-HQ has {', '.join(STEMS)}")
-    for name in ("sample_rate", "channels", "nj", "segment_seconds", "hop_seconds"):
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise UserError(f"--{name.replace('_', '-')} must be positive, got {value}")
-    if not 0 <= options.valid_fraction < 1:
-        raise UserError(f"--valid-fraction must be from 0 to below 1, got {options.valid_fraction}")
-    if options.silence_db is not None and not options.silence_db < 0:
-        raise UserError(f"--silence-db must be negative, got {options.silence_db}")
-    stems = options.stems
-    if not all(stems) or len(set(stems)) < len(stems) or "mixture" in stems:
-        raise UserError(
-            f"--stems must be different names, separated by commas, and none of them mixture, "
-            f"got {','.join(stems)}"
-        )
+    if "mixture" in options.stems:
+        raise UserError("--stems: mixture is what the stems add up to, and none of them")
     source, target = (os.path.realpath(path) for path in (options.input, options.out))
     if os.path.commonpath([source, target]) in (source, target):
         raise UserError(

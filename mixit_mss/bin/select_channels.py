@@ -6,26 +6,46 @@ import argparse
 import sys
 from pathlib import Path
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
-from mixit_mss.errors import UserError
 from mixit_mss.imports import importing
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss select-channels``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss select-channels",
         description="Let the validation songs' stems vote for the outputs of a network that was "
         "pre-trained without labels, one vote per chunk, and write a network with the winners only "
         "(paper section 4.3). Writes the votes beside it as votes.csv.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--model", required=True, help="model folder of the pre-trained network")
-    parser.add_argument("--manifest", required=True, help="such as manifests/labelled")
-    parser.add_argument("--stems", required=True, help="names separated by commas, in order")
-    parser.add_argument("--out", required=True, help="model folder to write")
-    parser.add_argument("--split", default="valid", help="which songs vote")
-    parser.add_argument("--chunk-seconds", type=float, default=6.0, help="length of a chunk")
+    parser.add_argument(
+        "--model",
+        type=arguments.input_folder,
+        required=True,
+        help="model folder of the pre-trained network",
+    )
+    parser.add_argument(
+        "--manifest", type=arguments.any_path, required=True, help="such as manifests/labelled"
+    )
+    parser.add_argument(
+        "--stems",
+        type=arguments.stems,
+        required=True,
+        help="names separated by commas, in order",
+    )
+    parser.add_argument(
+        "--out", type=arguments.output_folder, required=True, help="model folder to write"
+    )
+    parser.add_argument("--split", type=arguments.filled, default="valid", help="which songs vote")
+    parser.add_argument(
+        "--chunk-seconds",
+        type=arguments.ranged(limits.CHUNK_SECONDS),
+        default=6.0,
+        help="length of a chunk",
+    )
     return parser
 
 
@@ -36,8 +56,6 @@ def main(argv: list[str] | None = None) -> None:
     from mixit_mss.files import WEIGHTS, fingerprint, is_done, mark_done
 
     stems = [name.strip() for name in args.stems.split(",")]
-    if not all(stems) or len(set(stems)) < len(stems):
-        raise UserError(f"--stems {args.stems!r}: give different names, separated by commas")
     inputs = [Path(args.model) / WEIGHTS, *manifest_paths(args.manifest)]
     identity = fingerprint({"stems": stems, "chunk_seconds": args.chunk_seconds}, inputs)
     if is_done(args.out, identity):

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
 
@@ -29,7 +31,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
 def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss separate``."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="mixit-mss separate",
         formatter_class=_Help,
         description="""\
@@ -39,27 +41,45 @@ ffmpeg reads will do. Long songs are separated in overlapping chunks and
 streamed, so memory does not grow with their length. Songs that are already
 done with the same model and options are left alone; a song that cannot be read
 is reported and the rest go on (exit status 1). Estimates are never rescaled:
-samples beyond full scale are kept in float WAV, and reported where they clip.""",
+samples beyond full scale are kept in float WAV, and reported where they clip.
+
+What is overwritten: stems of the same name that this command wrote before, as
+the stamp .done.json beside them lists them. What never is: any other file. Other
+stems, formats and notes in a song's folder stay, nothing is removed, and a song
+whose stem would take the place of a file that is not ours is reported.
+
+How songs are called: by their files without suffix, by their folder if the file
+is just "mixture", and by the path below a folder that was given. Where two would
+share a name they keep the suffix, or get their folder's name in front. Stems in
+OUT that this command wrote are no songs. In names of files and folders %2E is a
+leading dot, %0A a line feed and so on, and names longer than 196 bytes are cut.""",
         epilog=EXAMPLES,
     )
     parser.add_argument(
         "songs",
         nargs="*",
+        type=arguments.song,
         metavar="SONG",
         help="audio file, folder of them, pattern such as 'album/*.mp3', or - for standard input",
     )
     parser.add_argument(
-        "--manifest", help="take mixtures from this table, such as manifests/labelled"
+        "--manifest",
+        type=arguments.any_path,
+        help="take mixtures from this table, such as manifests/labelled",
     )
-    parser.add_argument("--split", default="test", help="which songs of --manifest")
+    parser.add_argument(
+        "--split", type=arguments.filled, default="test", help="which songs of --manifest"
+    )
     parser.add_argument(
         "--shard",
+        type=arguments.shard,
         metavar="K/N",
         help="only the K-th of N shares of its songs: N of these commands can run at once, on one "
         "machine or on several",
     )
     parser.add_argument(
         "--model",
+        type=arguments.model,
         required=True,
         metavar="FOLDER",
         help="model folder, hf:USER/NAME on the Hugging Face hub, or official:NAME for weights that "
@@ -67,13 +87,20 @@ samples beyond full scale are kept in float WAV, and reported where they clip.""
     )
     parser.add_argument(
         "--out",
+        type=arguments.output_folder_or_pipe,
         required=True,
         metavar="DIR",
         help="where the stems go; - sends one stem of one song to standard output when it is done",
     )
-    parser.add_argument("--stems", metavar="A,B", help="only these stems, such as vocals,drums")
+    parser.add_argument(
+        "--stems",
+        type=arguments.stems,
+        metavar="A,B",
+        help="only these stems, such as vocals,drums",
+    )
     parser.add_argument(
         "--two-stems",
+        type=arguments.stem,
         metavar="STEM",
         help="this stem, such as vocals, and no_vocals: the mixture minus it",
     )
@@ -88,8 +115,18 @@ samples beyond full scale are kept in float WAV, and reported where they clip.""
         default="wav",
         help="wav: 32-bit float, never clips; wav24, wav16; flac: 24-bit; flac16; mp3: 320 kbit/s",
     )
-    parser.add_argument("--chunk-seconds", type=float, default=12.0, help="length of a chunk")
-    parser.add_argument("--hop-seconds", type=float, default=6.0, help="step between chunks")
+    parser.add_argument(
+        "--chunk-seconds",
+        type=arguments.ranged(limits.CHUNK_SECONDS),
+        default=12.0,
+        help="length of a chunk",
+    )
+    parser.add_argument(
+        "--hop-seconds",
+        type=arguments.ranged(limits.CHUNK_SECONDS),
+        default=6.0,
+        help="step between chunks",
+    )
     parser.add_argument(
         "--window",
         choices=("flat", "fade"),
@@ -98,12 +135,19 @@ samples beyond full scale are kept in float WAV, and reported where they clip.""
     )
     parser.add_argument(
         "--shifts",
-        type=int,
+        type=arguments.ranged(limits.SHIFTS),
         default=1,
         help="average over so many small delays of the song; takes so many times as long",
     )
-    parser.add_argument("--batch-size", type=int, default=1, help="chunks separated at once")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--batch-size",
+        type=arguments.ranged(limits.CHUNKS_AT_ONCE),
+        default=1,
+        help="chunks separated at once",
+    )
+    parser.add_argument(
+        "--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, mps"
+    )
     parser.add_argument(
         "--half",
         action="store_true",
@@ -124,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     from mixit_mss.evaluation.separation import separate_files
 
     options = Options(
-        stems=tuple(args.stems.split(",")) if args.stems else None,
+        stems=tuple(name.strip() for name in args.stems.split(",")) if args.stems else None,
         two_stems=args.two_stems,
         all_channels=args.all_channels,
         chunk_seconds=args.chunk_seconds,
@@ -152,19 +196,26 @@ def main(argv: list[str] | None = None) -> None:
         counted = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
         print(f"{args.out}: {counted}")
     if failed:
-        raise UserError(f"{len(failed)} of {len(outcomes)} songs failed: {', '.join(failed)}")
+        from mixit_mss.names import printable
+
+        names = printable(", ".join(failed))
+        raise UserError(f"{len(failed)} of {len(outcomes)} songs failed: {names}")
 
 
 def _songs(args: argparse.Namespace, paths: list[str]) -> list:
     """The songs of the manifest's split, or those that the arguments name."""
-    from mixit_mss.evaluation.songs import find_songs, manifest_songs
+    from mixit_mss.evaluation.pipes import STANDARD
+    from mixit_mss.evaluation.songs import list_songs, manifest_songs
 
     if not args.manifest:
-        return find_songs(paths)
+        listing = list_songs(paths, None if args.out == STANDARD else args.out)
+        if listing.left_out and sys.stderr is not None:
+            print(listing.left_out, file=sys.stderr)
+        return listing.songs
     from mixit_mss.data.manifest import read_manifest
     from mixit_mss.data.shards import parse_shard
 
-    songs = manifest_songs(read_manifest(args.manifest), args.split)
+    songs = manifest_songs(read_manifest(args.manifest, check_files=False), args.split)
     return parse_shard(args.shard).of(songs) if args.shard else songs
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from mixit_mss import limits
+from mixit_mss.bin import arguments
+
 NAMES = (
     "device",
     "ngpu",
@@ -22,21 +25,21 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPUs if any")
     add(
         "--ngpu",
-        type=_positive,
+        type=arguments.ranged(limits.DEVICES),
         default=1,
         metavar="N",
         help="GPUs per node; with --device cpu, processes on the CPU",
     )
     add(
         "--num-nodes",
-        type=_positive,
+        type=arguments.ranged(limits.NODES),
         default=1,
         metavar="N",
         help="machines, each with --ngpu GPUs",
     )
     add(
         "--batch-per-device",
-        type=_positive,
+        type=arguments.ranged(limits.BATCH_SIZE),
         metavar="N",
         help="examples that a device takes at once; run.batch_size is made of as many as it needs "
         "(default: found by trial on a GPU, all at once on a CPU)",
@@ -44,10 +47,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--find-batch", action="store_true", help="find the largest by trial on a CPU as well")
     add(
         "--checkpoint-minutes",
-        type=float,
+        type=arguments.number(0, 1440, "of minutes"),
         default=10.0,
         metavar="M",
-        help="save at least this often; a signal (SIGTERM, SIGUSR1, SIGUSR2, Ctrl-C) saves at once",
+        help="save at least this often; a signal (SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, Ctrl-C) saves at once",
     )
     add("--wandb", action="store_true", help="log to Weights & Biases too, where it is installed")
 
@@ -57,10 +60,3 @@ def take_hardware(options: dict):
     from mixit_mss.training.hardware import Hardware
 
     return Hardware(**{name: options.pop(name) for name in NAMES})
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number

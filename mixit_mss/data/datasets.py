@@ -94,6 +94,12 @@ class UnlabelledMixtures(Dataset):
             mixtures = balance_mixtures(mixtures, generator, self._gain_db)
         return torch.from_numpy(mixtures)
 
+    def songs_of(self, index: int) -> list[str]:
+        """Names of the songs that an example is made of."""
+        generator = np.random.default_rng((self._seed, index))
+        segments = draw_from_tracks(self._pool.offsets, self._num_mixtures, generator)
+        return [self._pool.song(segment) for segment in segments]
+
 
 class ValidationMixtures(UnlabelledMixtures):
     """A fixed number of examples of :class:`UnlabelledMixtures`: the same in every epoch."""
@@ -150,6 +156,15 @@ class LabelledStems(Dataset):
         generator = np.random.default_rng((self._seed, index))
         crops = [pool.crop(int(generator.integers(len(pool))), generator) for pool in self._pools]
         return torch.from_numpy(self._mix(np.stack(crops), generator))
+
+    def songs_of(self, index: int) -> list[str]:
+        """Names of the songs that the stems of an example are of."""
+        generator, songs = np.random.default_rng((self._seed, index)), []
+        for pool in self._pools:
+            segment = int(generator.integers(len(pool)))
+            songs.append(pool.song(segment))
+            pool.crop(segment, generator)  # which draws numbers too
+        return songs
 
 
 class LabelledChunks(Dataset):
@@ -226,9 +241,11 @@ class TrackReader(SharedArrays):
                 "one rate, or name the sample rate of the examples"
             )
         self._rate = rates[0] if sample_rate is None else sample_rate
-        paths = [os.fsencode(path) for path in manifest.tracks["path"]]
-        self._ends = np.cumsum([len(path) for path in paths], dtype=np.int64)
-        self._names = np.frombuffer(b"".join(paths), dtype=np.uint8)
+        # path and song of each track in turn
+        columns = (manifest.tracks["path"], manifest.tracks["song"])
+        names = [os.fsencode(name) for row in zip(*columns, strict=True) for name in row]
+        self._ends = np.cumsum([len(name) for name in names], dtype=np.int64)
+        self._names = np.frombuffer(b"".join(names), dtype=np.uint8)
         self._rates = manifest.tracks["sample_rate"].to_numpy(np.int32)
         self._lengths = manifest.tracks["frames"].to_numpy(np.int64)
         self._channels = num_channels
@@ -237,8 +254,14 @@ class TrackReader(SharedArrays):
         self.source_frames = (chunk_seconds * self._rates + 1e-6).astype(np.int64)
 
     def path(self, track: int) -> str:
-        start = self._ends[track - 1] if track else 0
-        return os.fsdecode(self._names[start : self._ends[track]].tobytes())
+        return self._name(2 * track)
+
+    def song(self, track: int) -> str:
+        return self._name(2 * track + 1)
+
+    def _name(self, number: int) -> str:
+        start = self._ends[number - 1] if number else 0
+        return os.fsdecode(self._names[start : self._ends[number]].tobytes())
 
     def crop(self, track: int, start: int) -> np.ndarray:
         """(channel, sample) from sample ``start`` of a track, counted at the track's own rate."""
@@ -281,6 +304,9 @@ class SegmentPool(SharedArrays):
 
     def __len__(self) -> int:
         return len(self._track)
+
+    def song(self, index: int) -> str:
+        return self._tracks.song(int(self._track[index]))
 
     def crop(self, index: int, generator: np.random.Generator) -> np.ndarray:
         """A uniform crop within segment ``index``, (channel, sample), not silent if possible."""

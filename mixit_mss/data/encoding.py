@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixit_mss.data import audio
-from mixit_mss.data.ffmpeg_pipe import FfmpegEncoder
+from mixit_mss.data.ffmpeg_encoder import FfmpegEncoder
 from mixit_mss.errors import UserError
 
 
@@ -109,8 +109,8 @@ def open_stem(
         sample_rate: Hz.
         channels: number of channels.
         tags: as :func:`~mixit_mss.data.ffmpeg_pipe.describe` gives them; WAV keeps :data:`WAV_TAGS`.
-        frames: expected samples per channel; None if unknown.  A WAV that may exceed 4 GB becomes
-            RF64, the same with a 64-bit length.
+        frames: expected samples per channel; None if unknown.  A WAV that exceeds 4 GB becomes
+            RF64, the same with a 64-bit length; one that only might is plain WAV in the end.
 
     Raises:
         UserError: the file cannot be written.

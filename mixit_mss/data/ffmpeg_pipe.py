@@ -1,21 +1,25 @@
-"""The ffmpeg program through a pipe: what libsndfile cannot read, tags, and compressed writing.
+"""The ffmpeg program through a pipe: what libsndfile cannot read, and tags.
 
 Decoding, the pipe carries Sun AU: a fixed header that says the sample rate and the number of
 channels, then float samples.  So one process both probes and decodes, and neither ffprobe nor a
 temporary file is needed; without a system ffmpeg the program inside ``imageio-ffmpeg`` does the
 same.  Every ffmpeg is a session of its own, so that a Ctrl-C at the terminal reaches Python alone,
 which then knows that a song did not just end.
+
+Who may name a file may not thereby name others: ffmpeg opens the one file, as a file whatever its
+name looks like, and in formats that refer to no other.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
@@ -31,6 +35,24 @@ FILE_TAGS = re.compile(
     re.IGNORECASE,
 )
 LONGEST_TAG = 1 << 15  # characters; a command line takes little more
+PATIENCE = 60.0  # s until ffmpeg must know what a file is; 0.1 s is usual
+DROPPED_PER_SECOND = 1_000_000  # samples that ffmpeg decodes and drops in a second, at the least
+MOST_MESSAGES = 1 << 20  # bytes of ffmpeg's words that are read; a broken song has no end of them
+# Demuxers of one file that refers to no other.  Lists of files (hls, dash, concat, sdp, imf),
+# numbered pictures (image2), devices and scripts are not among them, nor is what has no end.
+FORMATS = (
+    "3dostr,aac,aax,ac3,ace,acm,act,adf,adp,ads,adx,aea,afc,aiff,aix,alp,amr,amrnb,amrwb,apc,"
+    "ape,argo_asf,argo_brp,argo_cvg,asf,asf_o,ast,au,avi,avr,binka,bfstm,boa,brstm,caf,codec2,"
+    "dcstr,derf,dfpwm,dhav,dsf,dss,dts,dtshd,dv,dxa,ea,eac3,epaf,flac,flv,fsb,fwse,g722,g723_1,"
+    "g729,genh,gsm,gxf,hca,hcom,iamf,iff,ilbc,ircam,iss,ivf,ivr,kux,kvag,laf,libopenmpt,lmlm4,"
+    "loas,lvf,lxf,matroska,mca,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,msf,mtaf,musx,"
+    "mxf,nistsphere,nsp,nsv,nut,nuv,ogg,oma,osq,paf,pmp,pva,pvf,qcp,qoa,rm,rpl,rsd,rso,sbc,scd,"
+    "sdr2,sds,sdx,shn,siff,smjpeg,smk,sol,sox,spdif,svag,svs,swf,tak,thp,truehd,tta,ty,usm,vag,"
+    "vivo,voc,vpk,vqf,w64,wav,wady,wsaud,wsd,wtv,wv,wve,xa,xvag,xwma,jpeg_pipe,png_pipe,gif,"
+    "gif_pipe,bmp_pipe,webp_pipe,tiff_pipe,apng,h264,hevc,m4v,av1,obu"
+)
+MESSAGE = re.compile(r"(?:\[[^\]]* @ [^\]]*\] )*\[(\w+)\] (.*)")  # its level, and its words
+STREAM = re.compile(r" *Stream #0:(\d+).*?: (Audio|Video): (.*)")
 
 
 def find_ffmpeg() -> str:
@@ -49,14 +71,66 @@ def find_ffmpeg() -> str:
         ) from None
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What ffmpeg says of a file.
+
+    Attributes:
+        form: ffmpeg's name of the format.
+        audio: one line for each audio stream, as ``aac (LC), 44100 Hz, stereo, fltp, 128 kb/s``.
+        video: likewise for moving pictures, and for covers.
+        taken: index of the audio stream that is decoded.
+        seconds: the length that the header has; None if it does not say.
+        rest: bytes that are there and not read, in words.
+    """
+
+    form: str
+    audio: list[str]
+    video: list[str]
+    taken: int
+    seconds: float | None
+    rest: str = ""
+
+    @property
+    def lacks(self) -> str:
+        """Why there is no sound, in words; empty if there is some, or nothing is known."""
+        if self.audio or not self.video:
+            return ""
+        pictures = self.form.endswith("_pipe") or self.form in ("gif", "apng", "image2")
+        return "a picture" if pictures else "a video without sound"
+
+
+def contents(path: str | Path) -> Contents:
+    """What a file holds, from its beginning alone; without audio where it is nothing known.
+
+    Raises:
+        UserError: there is no ffmpeg.
+    """
+    command = [*_command(), *_input(path), "-f", "ffmetadata", "-"]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            start_new_session=True,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        return Contents("", [], [], 0, None)
+    return _contents(_messages(done.stderr))
+
+
 class FfmpegDecoder:
-    """The first audio stream of one file, read block by block.
+    """One audio stream of one file, read block by block.
 
     Args:
         path: any file that ffmpeg reads.
         start: first sample (per channel); ffmpeg decodes from the beginning and drops what comes
             before, since seeking in compressed files is not exact to the sample.
         stop: sample after the last one; None reads to the end.
+        stream: number of the audio stream, from 1 on; None leaves the choice to ffmpeg, which takes
+            the one with most channels, or that is marked as default.
+        window: first byte, and byte after the last, if it is not the whole file.
 
     Attributes:
         samplerate: Hz.
@@ -66,11 +140,18 @@ class FfmpegDecoder:
         OSError: ffmpeg finds no audio in the file; the message is ffmpeg's own.
     """
 
-    def __init__(self, path: str | Path, start: int = 0, stop: int | None = None):
+    def __init__(
+        self,
+        path: str | Path,
+        start: int = 0,
+        stop: int | None = None,
+        stream: int | None = None,
+        window: tuple[int, int] | None = None,
+    ):
         trim = f"atrim=start_sample={start}" + ("" if stop is None else f":end_sample={stop}")
-        command = [find_ffmpeg(), "-nostdin", "-v", "error"]
-        command += ["-i", f"file:{path}", "-map", "0:a:0", "-af", trim]
-        command += ["-c:a", "pcm_f32be", "-f", "au", "-"]
+        command = [*_command(), *_input(path, window)]
+        command += [] if stream is None else ["-map", f"0:a:{stream - 1}"]
+        command += ["-vn", "-sn", "-dn", "-af", trim, "-c:a", "pcm_f32be", "-f", "au", "-"]
         self._name = str(path)
         # A file, not a pipe: a broken song can make ffmpeg write more than a pipe holds.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -82,18 +163,28 @@ class FfmpegDecoder:
             start_new_session=True,
         )
         self._stdout = cast(IO[bytes], self._process.stdout)
-        header = self._stdout.read(AU_HEADER.size)
+        header = self._first_bytes(PATIENCE + start / DROPPED_PER_SECOND)
         if len(header) < AU_HEADER.size:
             self._process.wait()
-            message = self._reason()
+            message = self._reason(stream)
             self.close()
             raise OSError(message)
         _, offset, _, _, self.samplerate, self.channels = AU_HEADER.unpack(header)
         self._stdout.read(offset - AU_HEADER.size)
 
+    def _first_bytes(self, seconds: float) -> bytes:
+        """The header, or less of it if ffmpeg does not come to it in time."""
+        alarm = threading.Timer(seconds, self._process.kill)
+        alarm.start()
+        try:
+            return self._stdout.read(AU_HEADER.size)
+        finally:
+            alarm.cancel()
+
     def read(self, frames: int) -> np.ndarray:
         """The next samples, (sample, channel) float32; fewer than ``frames`` only at the end."""
         data = self._stdout.read(frames * self.channels * 4)
+        data = data[: len(data) - len(data) % (4 * self.channels)]
         return np.frombuffer(data, ">f4").astype(np.float32).reshape(-1, self.channels)
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
@@ -107,9 +198,14 @@ class FfmpegDecoder:
         if self._process.wait() < 0:
             raise OSError(f"ffmpeg was killed by signal {-self._process.returncode}")
 
+    @property
+    def contents(self) -> Contents:
+        """What the file holds, and which stream of it this is."""
+        return _contents(self._heard())
+
     def messages(self) -> list[str]:
         """What ffmpeg complained of so far, one line each."""
-        return _lines(self._stderr)
+        return [words for level, words in self._heard() if level in ("error", "fatal", "panic")]
 
     def close(self) -> None:
         """End the process, whether or not everything was read."""
@@ -125,74 +221,72 @@ class FfmpegDecoder:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _reason(self) -> str:
+    def _heard(self) -> list[tuple[str, str]]:
+        self._stderr.seek(0)
+        return _messages(self._stderr.read(MOST_MESSAGES))
+
+    def _reason(self, stream: int | None) -> str:
+        found = self.contents
+        if found.lacks:
+            return f"holds no audio ({found.lacks})"
+        if stream is not None and found.audio and stream > len(found.audio):
+            return f"holds {len(found.audio)} audio streams, and number {stream} was asked for"
         lines = self.messages()
-        last = lines[-1] if lines else "ffmpeg gave no reason"
-        return re.sub(r"^\[[^]]*\] ?", "", last.removeprefix(f"file:{self._name}: ")).rstrip(".")
+        if any("not on whitelist" in line for line in lines):
+            return "it refers to other files, or is in a format that is not read"
+        if self._process.returncode < 0:
+            return f"ffmpeg was ended by signal {-self._process.returncode} before it found audio"
+        # the last line often says no more than that the data is invalid
+        telling = [line for line in lines if "Invalid data" not in line]
+        last = (telling or lines or ["ffmpeg gave no reason"])[-1]
+        return last.removeprefix(f"file:{self._name}: ").rstrip(".")
 
 
-class FfmpegEncoder:
-    """Write one file in a compressed format, block by block.
+def _command() -> list[str]:
+    return [find_ffmpeg(), "-nostdin", "-hide_banner", "-nostats", "-v", "level+info"]
 
-    Args:
-        path: the file, in the format of its suffix.
-        sample_rate: Hz.
-        channels: number of channels.
-        raw_format: of the bytes to come, as ffmpeg calls it: ``f32le``, ``s16le``, ``s24le``.
-        codec: ffmpeg's options for the encoder.
-        tags: written with the file.
 
-    Raises:
-        OSError: ffmpeg cannot write such a file; the message is ffmpeg's own.
-    """
+def _input(path: str | Path, window: tuple[int, int] | None = None) -> list[str]:
+    """The options that name one file and let it name no other."""
+    allowed = ["-protocol_whitelist", "file", "-format_whitelist", FORMATS]
+    url = f"file:{path}"
+    if window is not None:
+        allowed[1] = "file,subfile"
+        url = "subfile,,start,{},end,{},,:{}".format(*window, url)
+    # what lossless checks find without being told, MP3 tells only if it is asked to be strict
+    return [*allowed, "-err_detect", "compliant", "-i", url]
 
-    def __init__(
-        self,
-        path: str | Path,
-        sample_rate: int,
-        channels: int,
-        raw_format: str,
-        codec: list[str],
-        tags: Mapping[str, str],
-    ):
-        command = [find_ffmpeg(), "-nostdin", "-y", "-v", "error"]
-        command += ["-f", raw_format, "-ar", str(sample_rate), "-ac", str(channels), "-i", "pipe:0"]
-        command += [*codec, "-map_metadata", "-1"]
-        for name, value in tags.items():
-            command += ["-metadata", f"{name}={value}"]
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self._process = subprocess.Popen(
-            [*command, f"file:{path}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._stderr,
-            start_new_session=True,
-        )
-        self._stdin = cast(IO[bytes], self._process.stdin)
 
-    def write(self, raw: bytes | memoryview) -> None:
-        """Add samples of all channels, interleaved."""
-        try:
-            self._stdin.write(raw)
-        except BrokenPipeError:
-            self.finish()
+def _messages(stderr: bytes) -> list[tuple[str, str]]:
+    """Level and words of each line."""
+    lines = stderr.decode("utf-8", "replace").splitlines()
+    return [(found[1], found[2]) for line in lines if (found := MESSAGE.match(line))]
 
-    def finish(self) -> None:
-        """Wait until the file is complete."""
-        with contextlib.suppress(BrokenPipeError):
-            self._stdin.close()
-        if self._process.wait() != 0:
-            lines = _lines(self._stderr)
-            raise OSError(lines[-1] if lines else f"ffmpeg ended with {self._process.returncode}")
 
-    def close(self) -> None:
-        """End the process, whether or not the file is complete."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            self._stdin.close()
-        self._stderr.close()
+def _contents(messages: list[tuple[str, str]]) -> Contents:
+    form, audio, video, taken, rest = "", [], [], 0, ""
+    seconds, numbers, is_input = None, [], False
+    for level, words in messages:
+        if level == "info" and words.startswith(("Input #0, ", "Output #0, ")):
+            is_input = words.startswith("Input")
+            form = words.split(", ")[1] if is_input else form
+        elif level == "info" and is_input and (found := STREAM.match(words)):
+            if found[2] == "Video":
+                video.append(found[3])
+            elif re.search(r"[1-9]\d* Hz", found[3]):
+                audio.append(found[3])
+                numbers.append(found[1])
+        elif level == "info" and (found := re.match(r" *Stream #0:(\d+) -> #0:0", words)):
+            taken = numbers.index(found[1]) if found[1] in numbers else 0
+        elif found := re.match(r" *Duration: (\d+):(\d\d):(\d\d\.\d+)", words):
+            seconds = float(found[1]) * 3600 + float(found[2]) * 60 + float(found[3])
+        elif "Estimating duration" in words:
+            rest = rest or "estimated"
+        elif "duplicated MOOV" in words:
+            rest = "joined"
+        elif "misdetection possible" in words:
+            rest = "guessed"
+    return Contents(form, audio, video, taken, None if rest == "estimated" else seconds, rest)
 
 
 def describe(path: str | Path) -> tuple[dict[str, str], float | None]:
@@ -203,17 +297,26 @@ def describe(path: str | Path) -> tuple[dict[str, str], float | None]:
     where there is no ffmpeg.
     """
     try:
-        program = find_ffmpeg()
+        command = [*_command(), *_input(path)]
     except UserError:
         return {}, None
-    command = [program, "-nostdin", "-hide_banner", "-i", f"file:{path}"]
     command += ["-map_metadata:g", "0:g", "-map_metadata:g", "0:s:a:0", "-f", "ffmetadata", "-"]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True
-    )
-    length = re.search(rb"Duration: (\d+):(\d\d):(\d\d\.\d+)", done.stderr)
-    seconds = float(length[1]) * 3600 + float(length[2]) * 60 + float(length[3]) if length else None
-    return _parse_tags(done.stdout.decode("utf-8", "replace")), seconds
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            start_new_session=True,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        return {}, None
+    return _parse_tags(done.stdout.decode("utf-8", "replace")), _duration(done.stderr)
+
+
+def _duration(stderr: bytes) -> float | None:
+    found = re.search(rb" Duration: (\d+):(\d\d):(\d\d\.\d+)", stderr)
+    return float(found[1]) * 3600 + float(found[2]) * 60 + float(found[3]) if found else None
 
 
 def _parse_tags(text: str) -> dict[str, str]:
@@ -232,9 +335,3 @@ def _parse_tags(text: str) -> dict[str, str]:
         if not FILE_TAGS.match(name) and len(value) <= LONGEST_TAG:
             tags[name] = value.replace("\0", "")
     return tags
-
-
-def _lines(stderr: IO[bytes]) -> list[str]:
-    stderr.seek(0)
-    text = stderr.read().decode("utf-8", "replace")
-    return re.sub(r" @ 0x[0-9a-f]+\]", "]", text).splitlines()

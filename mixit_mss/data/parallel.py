@@ -23,15 +23,20 @@ def run_parallel(
         jobs: its arguments, one per call.
         num_processes: 1 works in this process, which a fault inside a decoder would end.
 
-    A job whose process dies (a fault inside a decoder, memory) gives None instead of a result; the
-    jobs that ran beside it are done again, each in a process of its own.  An exception of ``work``
-    is raised here and ends everything.
+    A job whose process dies (a fault inside a decoder, memory) or that asks for more memory than
+    there is gives None instead of a result; the jobs that ran beside one that died are done again,
+    each in a process of its own.  Any other exception of ``work`` is raised here and ends
+    everything.
     """
     waiting = deque(jobs)
     if num_processes == 1:
         while waiting:
             job = waiting.popleft()
-            yield job, work(job)
+            try:
+                result = work(job)
+            except MemoryError:
+                result = None
+            yield job, result
     while waiting:
         suspects: list[Any] = []
         with _pool(num_processes) as pool:
@@ -47,16 +52,21 @@ def run_parallel(
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     job = running.pop(future)
                     try:
-                        yield job, future.result()
+                        result = future.result()
+                    except MemoryError:
+                        result = None
                     except BrokenProcessPool:
                         suspects.append(job)
+                        continue
+                    yield job, result
             suspects += running.values()
         for job in suspects:
             with _pool(1) as pool:
                 try:
-                    yield job, pool.submit(work, job).result()
-                except BrokenProcessPool:
-                    yield job, None
+                    result = pool.submit(work, job).result()
+                except (BrokenProcessPool, MemoryError):
+                    result = None
+                yield job, result
 
 
 def _pool(num_processes: int) -> ProcessPoolExecutor:

@@ -114,8 +114,9 @@ class Rejection(Exception):
 def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) -> Outcome:
     """Prepare one song in a corpus folder; a song that cannot be used is a result, not an error.
 
-    Even a fault that nobody foresaw counts as such, because it must not stop a hundred thousand
-    other songs: reason "failed", with the exception as detail.
+    Even a fault that nobody foresaw counts as such, and a song that asks for more memory than there
+    is, because neither must stop a hundred thousand other songs: reason "failed", with the
+    exception as detail.
 
     Raises:
         UserError: the audio cannot be stored (which would hold for every other song too).
@@ -200,12 +201,22 @@ def _without_path(error: audio.AudioError, path: str) -> str:
 
 
 def _listed(stem: str, path: str) -> PreparedTrack:
-    """A track that stays as it is."""
+    """A track that stays as it is; it is decoded once, since only that tells whether it is whole."""
     try:
-        info = audio.probe(path)
+        with audio.stream(path) as blocks:
+            frames = sum(len(samples) for samples in blocks.raw())
     except audio.AudioError as error:
         raise Rejection(path, "unreadable", _without_path(error, path)) from error
-    return PreparedTrack(stem, path, path, info.frames, info.sample_rate, info.channels)
+    _check_whole(blocks, path)
+    return PreparedTrack(stem, path, path, frames, blocks.sample_rate, blocks.channels)
+
+
+def _check_whole(blocks: audio.AudioStream, path: str) -> None:
+    """Reject what was cut off or is damaged: silence and clicks would be learnt as music."""
+    if blocks.cut:
+        raise Rejection(path, "unreadable", blocks.cut)
+    if blocks.warnings:
+        raise Rejection(path, "decoder_warning", blocks.warnings[0])
 
 
 def _check_same_length(tracks: list[PreparedTrack]) -> None:
@@ -227,19 +238,19 @@ def _store(
             channels = blocks.channels if keep_source else settings.channels
             meter, digest = PowerMeter(rate, interval_seconds), hashlib.sha256()
             if keep_source:
-                for block in _finite(blocks, source):
+                for block in blocks:
                     meter.add(block)
                     digest.update(block.data)
+                _check_whole(blocks, source)
             else:
                 with audio.open_writer(folder / stored, rate, channels) as file:
-                    for block, samples in _converted(blocks, source, rate, channels):
+                    for block, samples in _converted(blocks, rate, channels):
                         meter.add(block)
                         digest.update(samples.data)
                         file.write_raw(samples)
+                    _check_whole(blocks, source)
     except audio.AudioError as error:
         raise Rejection(source, "unreadable", _without_path(error, source)) from error
-    if blocks.warnings:
-        raise Rejection(source, "decoder_warning", blocks.warnings[0])
     track = PreparedTrack(
         stem, source, source if keep_source else stored, meter.frames, rate, channels
     )
@@ -260,7 +271,7 @@ def _check_format(blocks: audio.AudioStream, source: str, settings: Settings) ->
 
 
 def _converted(
-    blocks: audio.AudioStream, source: str, rate: int, channels: int
+    blocks: audio.AudioStream, rate: int, channels: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks (channel, sample) at the wanted rate, each with its 16-bit samples (sample, channel).
 
@@ -270,14 +281,6 @@ def _converted(
         for samples in blocks.raw():
             yield audio.planar(samples), samples
         return
-    for block in audio.resample_blocks(_finite(blocks, source), blocks.sample_rate, rate):
+    for block in audio.resample_blocks(blocks, blocks.sample_rate, rate):
         block = audio.to_channels(block, channels)
         yield block, audio.to_integers(block, 16)
-
-
-def _finite(blocks: audio.AudioStream, source: str) -> Iterator[np.ndarray]:
-    """Pass the blocks on; a float file can hold what no number is."""
-    for block in blocks:
-        if not (blocks.integers or np.isfinite(block).all()):
-            raise Rejection(source, "unreadable", "has samples that are not finite numbers")
-        yield block

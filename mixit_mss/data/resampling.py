@@ -25,13 +25,15 @@ SINC: dict[str, Any] = {
 }
 MAX_SINC_WEIGHTS = 1 << 25
 MIN_OUTPUTS = 8
-PHASE_BLOCK = 4096
+PHASE_BLOCK = 1 << 22  # weights, or samples under them, that are worked on at once
 
 
 def resample(waveform: np.ndarray | torch.Tensor, from_rate: int, to_rate: int):
     """Change the sample rate along the last axis; numpy in, numpy out, torch in, torch out.
 
     The result has ceil(samples * to_rate / from_rate) samples.
+
+    Memory is bounded for all rates between 1 kHz and 768 kHz; odd ones only take longer.
 
     Raises:
         ValueError: a rate is not positive.
@@ -69,16 +71,24 @@ def _by_phase(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) -> 
     import torch
 
     common = math.gcd(from_rate, to_rate)
-    weights = _phase_weights(from_rate // common, to_rate // common, flat.dtype, flat.device)
-    taps = weights.shape[1]
-    padded = torch.nn.functional.pad(flat, (taps // 2 - 1, taps // 2 + 1))
-    windows = padded.unfold(-1, taps, 1)
+    period, produced = from_rate // common, to_rate // common
+    half = _half_width(period, produced)
+    # a table of all phases, unless it would take more than each output's own weights do
+    table = None
+    if produced * 2 * half <= MAX_SINC_WEIGHTS:
+        table = _phase_weights(period, produced, flat.dtype, flat.device)
+    padded = torch.nn.functional.pad(flat, (half - 1, half + 1))
+    windows = padded.unfold(-1, 2 * half, 1)
     output = flat.new_empty(len(flat), length)
-    for first in range(0, length, PHASE_BLOCK):
-        count = torch.arange(first, min(first + PHASE_BLOCK, length), device=flat.device)
-        position = count * (from_rate // common)
-        start = position // (to_rate // common)
-        rows = weights[position % (to_rate // common)]
+    step = max(1, PHASE_BLOCK // (2 * half * len(flat)))
+    for first in range(0, length, step):
+        count = torch.arange(first, min(first + step, length), device=flat.device)
+        start = count * period // produced
+        phase = count * period % produced
+        if table is None:
+            rows = _weights_of(phase.cpu(), period, produced).to(flat)
+        else:
+            rows = table[phase]
         output[:, count] = torch.einsum("cnt,nt->cn", windows[:, start], rows)
     return output
 
@@ -87,6 +97,25 @@ def _by_phase(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) -> 
 def _phase_weights(
     period: int, produced: int, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
+    """Weights (phase, tap) of every phase; see :func:`_weights_of`."""
+    import torch
+
+    half = _half_width(period, produced)
+    weights = torch.empty(produced, 2 * half, dtype=dtype)
+    step = max(1, PHASE_BLOCK // (2 * half))
+    for first in range(0, produced, step):
+        phases = torch.arange(first, min(first + step, produced))
+        weights[first : first + step] = _weights_of(phases, period, produced)
+    return weights.to(device)
+
+
+def _half_width(period: int, produced: int) -> int:
+    """Inputs on either side of an output that the filter reaches."""
+    scale = SINC["rolloff"] * min(period, produced) / period
+    return math.ceil(SINC["lowpass_filter_width"] / scale) + 1
+
+
+def _weights_of(phases: torch.Tensor, period: int, produced: int) -> torch.Tensor:
     """Weights (phase, tap) of the inputs around an output; tap ``taps // 2 - 1`` is just before it.
 
     The same windowed sinc as :func:`_filters`, cut off below the lower rate's Nyquist frequency:
@@ -96,16 +125,13 @@ def _phase_weights(
 
     crossings = SINC["lowpass_filter_width"]
     scale = SINC["rolloff"] * min(period, produced) / period
-    half = math.ceil(crossings / scale) + 1
+    half = _half_width(period, produced)
     taps = torch.arange(1 - half, half + 1, dtype=torch.float64)
-    weights = torch.empty(produced, 2 * half, dtype=dtype)
     beta = torch.tensor(SINC["beta"], dtype=torch.float64)
-    for first in range(0, produced, PHASE_BLOCK):
-        phase = torch.arange(first, min(first + PHASE_BLOCK, produced), dtype=torch.float64)
-        u = ((taps - phase[:, None] / produced) * scale).clamp(-crossings, crossings)
-        window = torch.i0(beta * torch.sqrt(1 - (u / crossings) ** 2)) / torch.i0(beta)
-        weights[first : first + PHASE_BLOCK] = scale * torch.sinc(u) * window
-    return weights.to(device)
+    distance = taps - phases.to(torch.float64)[:, None] / produced
+    u = (distance * scale).clamp(-crossings, crossings)
+    window = torch.i0(beta * torch.sqrt(1 - (u / crossings) ** 2)) / torch.i0(beta)
+    return scale * torch.sinc(u) * window
 
 
 @functools.lru_cache(maxsize=8)

@@ -31,7 +31,7 @@ def parse_shard(text: str) -> Shard:
     Raises:
         UserError: it is no such share.
     """
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise UserError(f"--shard {text}: write it as 3/8 for the third of eight shares")
     return Shard(int(match[1]), int(match[2]))

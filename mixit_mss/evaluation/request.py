@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from mixit_mss import limits
 from mixit_mss.data.encoding import ENCODINGS
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.songs import Song
-from mixit_mss.files import CONFIG, WEIGHTS, fingerprint
+from mixit_mss.evaluation.songs import COMMAND, Song
+from mixit_mss.files import CONFIG, WEIGHTS
+from mixit_mss.names import file_name
+from mixit_mss.stamps import Fingerprint, read_stamp
 
 WINDOWS = ("flat", "fade")
+LIMITS: dict[str, limits.Whole | limits.Number] = {
+    "chunk_seconds": limits.CHUNK_SECONDS,
+    "hop_seconds": limits.CHUNK_SECONDS,
+    "batch_size": limits.CHUNKS_AT_ONCE,
+    "shifts": limits.SHIFTS,
+}
+"""Of the attributes of :class:`Options` that are numbers."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +55,16 @@ class Options:
     audio_format: str = "wav"
 
     def __post_init__(self) -> None:
+        for name, limit in LIMITS.items():
+            try:
+                limit.check(getattr(self, name))
+            except ValueError as error:
+                raise UserError(f"--{name.replace('_', '-')} {error}") from error
         if not 0 < self.hop_seconds <= self.chunk_seconds:
             raise UserError(
                 f"--hop-seconds {self.hop_seconds:g} must be above 0 and at most "
                 f"--chunk-seconds {self.chunk_seconds:g}"
             )
-        for name in ("batch_size", "shifts"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1"
-                )
         if sum(map(bool, (self.stems, self.two_stems, self.all_channels))) > 1:
             raise UserError(
                 "--stems, --two-stems and --all-channels exclude each other; give one of them"
@@ -65,8 +77,60 @@ class Options:
                 )
 
 
-def stamp_of(song: Song, model_folder: str, options: Options) -> dict:
-    """All that a song's estimates depend on; an OSError where the song cannot be read."""
-    # not the folder itself: estimates may lie in it
-    model = [Path(model_folder) / name for name in (CONFIG, WEIGHTS)]
-    return fingerprint(asdict(options), [*model, *song.parts])
+def output_files(names: Iterable[str], audio_format: str) -> dict[str, str]:
+    """Name of the file of each output: whatever a network calls it, in one folder.
+
+    Raises:
+        UserError: two outputs would share a file, or one has an empty name.
+    """
+    files = {name: f"{file_name(name)}.{ENCODINGS[audio_format].suffix}" for name in names}
+    if len(set(files.values())) < len(files):
+        raise UserError(f"two of the outputs {', '.join(map(repr, files))} would share a file")
+    return files
+
+
+def fingerprint_of(song: Song, model: str, options: Options) -> Fingerprint:
+    """All that a song's estimates depend on, and not what cannot change them.
+
+    A model folder counts by its configuration and weights, and songs by their content.
+    """
+    asked = asdict(options)
+    del asked["batch_size"]
+    asked["stems"] = None if options.stems is None else sorted(set(options.stems))
+    file = model.removeprefix("official:")
+    inputs: dict[str, str | Path] = {}
+    if os.path.isdir(model):
+        # not the folder itself: estimates may lie in it
+        inputs = {name: os.path.join(model, name) for name in (CONFIG, WEIGHTS)}
+    elif os.path.isfile(file):
+        inputs = {WEIGHTS: file}
+    else:
+        asked["model"] = model
+    if len(song.parts) == 1:
+        inputs["mixture"] = song.parts[0]
+    else:
+        inputs |= {f"part {number}": part for number, part in enumerate(song.parts, start=1)}
+    return Fingerprint(COMMAND, asked, inputs)
+
+
+def is_done(folder: Path, song: Song, model: str, options: Options) -> bool:
+    """Whether all that was asked for is in ``folder``, of this request or of one for more stems.
+
+    Raises:
+        UserError: a file that has to be read for that is no regular one.
+        OSError: it cannot be read.
+    """
+    if fingerprint_of(song, model, options).is_done(folder):
+        return True
+    if options.stems is None:
+        return False
+    wanted = set(output_files(options.stems, options.audio_format).values())
+    for result in read_stamp(folder):
+        if result.command == COMMAND and wanted <= result.outputs.keys():
+            stems = result.options.get("stems")
+            more = replace(
+                options, stems=tuple(map(str, stems)) if isinstance(stems, list) else None
+            )
+            if fingerprint_of(song, model, more).is_done(folder):
+                return True
+    return False

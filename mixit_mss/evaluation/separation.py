@@ -4,15 +4,19 @@
 >>> separate_songs(["album/*.mp3"], "exp/model", "separated", stems=("vocals",))  # doctest: +SKIP
 [Outcome(song='first', status='separated', reason='', notes=()), ...]
 
-A song's folder appears complete or not at all, and carries a stamp by which the same request does
-nothing the next time.  torch is loaded when a song is found that is not done.
+A song's stems come to its folder when all of them are complete, and leave alone what else is there.  A
+stamp in it lists them, by which the same request does nothing the next time.  torch is loaded when a
+song is found that is not done.
 """
 
 from __future__ import annotations
 
-import json
+import errno
+import os
+import sys
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +26,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from mixit_mss import files
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.request import Options, stamp_of
-from mixit_mss.evaluation.songs import Song, find_songs
+from mixit_mss.evaluation.delivery import delivered, one_at_a_time
+from mixit_mss.evaluation.request import Options, fingerprint_of, is_done, output_files
+from mixit_mss.evaluation.songs import Song, list_songs
 from mixit_mss.imports import importing
+from mixit_mss.names import place, printable
 
 if TYPE_CHECKING:
     from mixit_mss.models.network import Network
@@ -67,7 +73,10 @@ def separate_songs(
     Raises:
         UserError: the model, the device or an option is wrong; nothing was written.
     """
-    return separate_files(find_songs(songs), model, out, Options(**options), device)
+    listing = list_songs(songs, out)
+    if listing.left_out and sys.stderr is not None:
+        print(listing.left_out, file=sys.stderr)
+    return separate_files(listing.songs, model, out, Options(**options), device)
 
 
 def separate_files(
@@ -95,91 +104,159 @@ def separate_files(
     Raises:
         UserError: the model, the device or a stem's name is wrong; nothing was written.
     """
-    options, out, model_folder = options or Options(), Path(out), str(model_folder)
-    _remove_leftovers(out, songs)
-    model, outcomes = None, []
+    work = _Work(Path(out), str(model_folder), options or Options(), device, load)
+    for parent in {place(out, song.name).parent for song in songs}:
+        files.sweep(parent)  # what killed processes left
+    outcomes = []
     with _progress() as progress:
-        for song in songs:
-            outcome = None
-            try:
-                stamp = stamp_of(song, model_folder, options)
-                if files.is_done(out / song.name, stamp):
-                    outcome = Outcome(song.name, "unchanged")
-            except OSError as error:
-                outcome = Outcome(song.name, "failed", str(error))
-            if outcome is None:
-                if model is None:
-                    model = _load(model_folder, device, options, load)
-                outcome = _attempt(model, song, out, options, stamp, progress)
-            outcomes.append(outcome)
-            failure = [f"failed: {outcome.reason}"] if outcome.status == "failed" else []
-            for line in (*failure, *outcome.notes):
-                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for number, song in enumerate(songs, start=1):
+            with one_at_a_time(place(out, song.name)):
+                outcomes.append(work.do(song, progress))
+            if work.disk_full and number < len(songs):
+                rest = songs[number:]
+                outcomes += [Outcome(s.name, "failed", "not begun: the disk is full") for s in rest]
+                message = (
+                    f"the disk of '{printable(out)}' is full, and {len(rest)} more songs were not"
+                )
+                _say(progress, f"{message} begun; make room and run the same command again")
+                break
     return outcomes
+
+
+@dataclass
+class _Work:
+    """What all songs of a call have in common."""
+
+    out: Path
+    model_name: str
+    options: Options
+    device: str
+    load: Callable[[str], Any] | None
+    model: Any = None
+    disk_full: bool = False
+
+    def do(self, song: Song, progress: Progress) -> Outcome:
+        """Separate one song if that is not done, and tell of it."""
+        try:
+            _require_files(song)
+            done = is_done(place(self.out, song.name), song, self.model_name, self.options)
+        except (UserError, OSError) as error:
+            outcome = Outcome(song.name, "failed", _reason(song, error))
+        else:
+            if done:
+                return Outcome(song.name, "unchanged")
+            if self.model is None:
+                self.model = _load(self.model_name, self.device, self.options, self.load)
+            outcome = self._attempt(song, progress)
+        for line in ([f"failed: {outcome.reason}"] if outcome.reason else []) + [*outcome.notes]:
+            _say(progress, line)
+        return outcome
+
+    def _attempt(self, song: Song, progress: Progress) -> Outcome:
+        import torch
+
+        from mixit_mss.evaluation.song_stream import write_stems, written_names
+
+        name, begin = printable(song.name), time.monotonic()
+        task = progress.add_task(name, total=None)
+
+        def advance(samples: int, total: int | None) -> None:
+            progress.update(task, advance=samples, total=total)
+
+        try:
+            folder = place(self.out, song.name)
+            names = written_names(self.model, self.options)
+            outputs = output_files(names, self.options.audio_format).values()
+            _keep_the_song(song, [folder / output for output in outputs])
+            fingerprint = fingerprint_of(song, self.model_name, self.options)
+            with delivered(folder, fingerprint, outputs) as partial:
+                written = write_stems(self.model, song, partial, self.options, advance)
+        except (UserError, OSError) as error:
+            self.disk_full = _is_full(error)
+            return Outcome(song.name, "failed", _reason(song, error))
+        except (MemoryError, torch.OutOfMemoryError):
+            return Outcome(song.name, "failed", _too_large(song))
+        except Exception as error:  # a night's work goes on; the traceback says what to mend
+            if "DefaultCPUAllocator" in str(error):
+                return Outcome(song.name, "failed", _too_large(song))
+            if sys.stderr is not None:
+                traceback.print_exc()
+            reason = f"{song.parts[0]}: {type(error).__name__}: {error}"
+            return Outcome(song.name, "failed", printable(reason))
+        finally:
+            progress.remove_task(task)
+        length, took = round(written.seconds), time.monotonic() - begin
+        _say(progress, f"{name}: separated {length // 60}:{length % 60:02d} in {took:.1f} s")
+        return Outcome(song.name, "separated", notes=tuple(map(printable, written.notes)))
 
 
 def _load(folder: str, device: str, options: Options, load: Callable[[str], Any] | None) -> Network:
     with importing():
         import torch
 
-        from mixit_mss.evaluation.song_stream import output_names
+        from mixit_mss.evaluation.song_stream import written_names
         from mixit_mss.models.opening import open_model, pick_device
 
     where = pick_device(device)
     model: Network = (load or open_model)(folder)
-    output_names(model, options)  # a wrong name is an error before any work
+    # a wrong name is an error before any work
+    output_files(written_names(model, options), options.audio_format)
     return model.to(where) if isinstance(model, torch.nn.Module) else model
 
 
-def _attempt(
-    model: Network, song: Song, out: Path, options: Options, stamp: dict, progress: Progress
-) -> Outcome:
-    import torch
-
-    from mixit_mss.evaluation.song_stream import separate_song
-
-    task = progress.add_task(song.name, total=None)
-
-    def advance(samples: int, total: int | None) -> None:
-        progress.update(task, advance=samples, total=total)
-
-    try:
-        _check_target(out / song.name, song)
-        with files.atomic_folder(out / song.name, replace=True) as folder:
-            notes = separate_song(model, song, folder, options, advance)
-            files.mark_done(folder, stamp)
-    except UserError as error:
-        return Outcome(song.name, "failed", str(error))
-    except torch.OutOfMemoryError:
-        reason = "the device's memory does not hold a batch; take a smaller --batch-size or "
-        return Outcome(song.name, "failed", f"{song.parts[0]}: {reason}--chunk-seconds")
-    except Exception as error:  # a night's work goes on; the traceback says what to mend
-        traceback.print_exc()
-        return Outcome(song.name, "failed", f"{song.parts[0]}: {type(error).__name__}: {error}")
-    finally:
-        progress.remove_task(task)
-    return Outcome(song.name, "separated", notes=tuple(notes))
+def _require_files(song: Song) -> None:
+    """Refuse what no song is; what is missing is said where it is opened."""
+    for part in song.parts:
+        if "\0" in str(part):
+            raise UserError(f"'{part}' is no file: its name holds a NUL character")
+        if os.path.exists(part) and not os.path.isfile(part):
+            kind = "a folder" if os.path.isdir(part) else "a device or a pipe"
+            raise UserError(f"'{part}' is {kind}, not a file; store the song in a file")
 
 
-def _check_target(folder: Path, song: Song) -> None:
-    """Refuse to replace a folder that this command did not write, or that holds the song."""
-    if not folder.exists():
-        return
-    if any(folder.resolve() in part.resolve().parents for part in song.parts):
-        raise UserError(f"the stems of '{song.parts[0]}' would replace it; choose another --out")
-    if not _is_ours(folder):
-        raise UserError(
-            f"'{folder}' is there already and was not written by this command; choose another "
-            "--out, or remove it"
-        )
+def _keep_the_song(song: Song, outputs: list[Path]) -> None:
+    """Refuse to write a stem over the song, even where the song is a stem of ours."""
+    for part in song.parts:
+        for path in outputs:
+            if path.exists() and part.exists() and path.samefile(part):
+                raise UserError(f"a stem of '{part}' would replace it; choose another --out")
 
 
-def _is_ours(folder: Path) -> bool:
-    try:
-        stamp = json.loads((folder / files.STAMP).read_text(encoding="utf-8"))
-        return "chunk_seconds" in stamp["options"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+def _reason(song: Song, error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return printable(error)
+    where = error.filename2 or error.filename or song.parts[0]
+    if isinstance(where, bytes):
+        where = os.fsdecode(where)
+    return printable(f"'{song.parts[0]}': {error.strerror or error} ('{where}')")
+
+
+def _too_large(song: Song) -> str:
+    reason = "the memory does not hold a batch; take a smaller --batch-size or --chunk-seconds"
+    return printable(f"{song.parts[0]}: {reason}")
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a song failed because the disk is full, so that all others would fail too."""
+    return any(
+        getattr(each, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        or "No space left on device" in str(each)
+        # so soundfile states a short write
+        or (isinstance(each, AssertionError) and "disk full" in str(error))
+        for each in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _say(progress: Progress, line: str) -> None:
+    progress.console.print(
+        printable(line), markup=False, highlight=False, emoji=False, soft_wrap=True
+    )
 
 
 def _progress() -> Progress:
@@ -191,9 +268,3 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-
-
-def _remove_leftovers(out: Path, songs: list[Song]) -> None:
-    """Remove the unfinished folders of these songs that killed processes left."""
-    for folder in {(out / song.name).parent for song in songs}:
-        files.sweep(folder)

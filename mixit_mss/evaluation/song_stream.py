@@ -7,9 +7,11 @@ have the song's own rate, channel count and exact length.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +22,20 @@ from mixit_mss.data.encoding import ENCODINGS, StemWriter, check_encoding, open_
 from mixit_mss.data.ffmpeg_pipe import describe
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.overlap_add import Model, device_of, separate_stream, shift_samples
-from mixit_mss.evaluation.request import Options
+from mixit_mss.evaluation.request import Options, output_files
 from mixit_mss.evaluation.songs import MixtureStream, Song
 from mixit_mss.models.network import Network
+
+# Up to so many channels go through the whole song side by side; of more, each group takes its turn,
+# so that 64 channels need little more memory than 2.
+CHANNELS_AT_ONCE = 8
+
+
+class Written(NamedTuple):
+    """The length of what was written, in seconds, and what the listener should know."""
+
+    seconds: float
+    notes: list[str]
 
 
 def separate_song(
@@ -42,12 +55,26 @@ def separate_song(
         advance: hears of samples written, and of how many there will be if the header tells.
 
     Returns:
-        Sentences on what the listener should know: damage in the file, samples that clip.
+        Sentences on what the listener should know: a file that is cut short or damaged, or has
+        several audio streams; samples that clip.
 
     Raises:
-        UserError: the song cannot be read, or the format cannot hold it.
+        UserError: the song cannot be read or holds samples that are no finite numbers, or the
+            format cannot hold it.
     """
+    return write_stems(model, song, folder, options, advance).notes
+
+
+def write_stems(
+    model: Network,
+    song: Song,
+    folder: Path,
+    options: Options,
+    advance: Callable[[int, int | None], None],
+) -> Written:
+    """The work of :func:`separate_song`, with the song's length."""
     outputs = output_names(model, options)
+    files = output_files(written_names(model, options), options.audio_format)
     with MixtureStream(song) as mixture, contextlib.ExitStack() as stack:
         rate, channels = mixture.sample_rate, mixture.channels
         check_encoding(options.audio_format, rate, channels)
@@ -56,12 +83,14 @@ def separate_song(
         if frames is None and seconds is not None:
             frames = round(seconds * rate)
         backlog = _Backlog(mixture, keep=options.two_stems is not None)
-        estimates = _estimates(model, backlog, rate, channels, list(outputs.values()), options)
-        names = list(outputs)
-        if options.two_stems is not None:
-            names.append(f"no_{options.two_stems}")
-        suffix = ENCODINGS[options.audio_format].suffix
-        stems = [folder / f"{name}.{suffix}" for name in names]
+        wanted = list(outputs.values())
+        if channels > CHANNELS_AT_ONCE:
+            spool = _Spool(model, song, folder, options, wanted, (rate, channels))
+            stack.callback(spool.close)
+            estimates = spool.estimates(backlog, lambda samples: advance(samples, frames))
+        else:
+            estimates = _estimates(model, backlog, rate, channels, wanted, options)
+        stems = [folder / name for name in files.values()]
         writers = [
             stack.enter_context(open_stem(path, options.audio_format, rate, channels, tags, frames))
             for path in stems
@@ -81,39 +110,47 @@ def separate_song(
                 block = np.stack([block[0], rest])
             for writer, estimate in zip(writers, block, strict=True):
                 writer.write(estimate)
-            advance(block.shape[-1], frames)
+            if channels <= CHANNELS_AT_ONCE:
+                advance(block.shape[-1], frames)
     if written == 0:
         raise UserError(f"'{song.parts[0]}' holds no audio; leave it out or replace it")
-    return _notes(song, mixture.warnings, writers)
+    notes = mixture.notes + _notes(song, mixture.warnings, writers)
+    return Written(written / rate, notes)
 
 
 def for_channels(model: Network, channels: int, half: bool = False) -> Model:
     """The network for mixtures of any channel count, as (batch, channel, sample) -> estimates.
 
-    A multiple of the network's own count goes in groups, such as three pairs of six channels.  Of
-    any other count each channel goes alone, copied to all the network's inputs, and the mean of its
-    outputs comes back; so a mono song stays mono.
+    A multiple of the network's own count goes in groups, such as three pairs of six channels, one
+    after another so that memory does not grow with their number.  Of any other count each channel
+    goes alone, copied to all the network's inputs, and the mean of its outputs comes back; so a mono
+    song stays mono.
 
     With ``half`` the network computes in bfloat16, or in float16 on a GPU without it, wherever
     PyTorch's automatic mixed precision deems that safe.
     """
-    width = model.num_channels
-    group = width if channels % width == 0 else 1
+    width, group = model.num_channels, _group(model, channels)
 
     def separate(mixture: Tensor) -> Tensor:
         device = device_of(model)
-        groups = mixture.to(device).reshape(-1, group, mixture.shape[-1])
-        with torch.autocast(device.type, _half_type(device), enabled=half):
-            estimates = model(groups if group == width else groups.expand(-1, width, -1))
-        if group != width:
-            estimates = estimates.mean(dim=2, keepdim=True)
-        return estimates.unflatten(0, (len(mixture), -1)).transpose(1, 2).flatten(2, 3)
+        parts = []
+        for part in mixture.to(device).split(group, dim=1):
+            with torch.autocast(device.type, _half_type(device), enabled=half):
+                estimates = model(part if group == width else part.expand(-1, width, -1))
+            parts.append(estimates if group == width else estimates.mean(dim=2, keepdim=True))
+        return torch.cat(parts, dim=2)
 
     return separate
 
 
+def written_names(model: Network, options: Options) -> list[str]:
+    """What will be written, by name: the wanted outputs, and the rest where one stem is taken off."""
+    rest = [] if options.two_stems is None else [f"no_{options.two_stems}"]
+    return [*output_names(model, options), *rest]
+
+
 def output_names(model: Network, options: Options) -> dict[str, int]:
-    """File name of each wanted output, and its index among the network's outputs."""
+    """Name of each wanted output, and its index among the network's outputs."""
     if options.all_channels:
         return {f"channel_{index:02d}": index for index in range(model.num_sources)}
     if model.stems is None:
@@ -129,6 +166,76 @@ def output_names(model: Network, options: Options) -> dict[str, int]:
             raise UserError(f"{option}: the model has no stem '{name}'; it has {', '.join(known)}")
     wanted = wanted if options.two_stems is None else [options.two_stems]
     return {name: known.index(name) for name in wanted}
+
+
+class _Spool:
+    """Estimates of many channels: one group after another through the whole song, kept on disk.
+
+    The song is decoded once per group, which costs little beside the network.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        song: Song,
+        folder: Path,
+        options: Options,
+        outputs: list[int],
+        shape: tuple[int, int],
+    ) -> None:
+        self._model, self._song, self._folder = model, song, folder
+        self._options, self._outputs = options, outputs
+        self._rate, channels = shape
+        self._group = _group(model, channels)
+        self._firsts = range(0, channels, self._group)
+        self._files: list[IO[bytes]] = []
+
+    def estimates(
+        self, mixture: Iterable[np.ndarray], advance: Callable[[int], None]
+    ) -> Iterator[np.ndarray]:
+        """Blocks (source, channel, sample), each as long as the mixture's.
+
+        Args:
+            mixture: the song's blocks, which are taken when all estimates are there.
+            advance: hears of samples done, as a share of all groups.
+        """
+        for first in self._firsts:
+            self._separate(first, advance)
+        for file in self._files:
+            file.seek(0)
+        for block in mixture:
+            parts = [self._next(file, block.shape[-1]) for file in self._files]
+            yield np.concatenate(parts, axis=1)
+
+    def _separate(self, first: int, advance: Callable[[int], None]) -> None:
+        """One group of channels, stored as (sample, source, channel)."""
+        try:
+            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close()
+            self._files.append(file)
+            done, groups = 0, len(self._firsts)
+            with MixtureStream(self._song) as mixture:
+                blocks = (block[first : first + self._group] for block in mixture)
+                for block in _estimates(
+                    self._model, blocks, self._rate, self._group, self._outputs, self._options
+                ):
+                    file.write(np.ascontiguousarray(block.transpose(2, 0, 1), np.float32).data)
+                    before, done = done, done + block.shape[-1]
+                    advance(done // groups - before // groups)
+        except OSError as error:
+            raise UserError(
+                f"the estimates of '{self._song.parts[0]}' cannot be kept in '{self._folder}' "
+                f"({error}); is the disk full?"
+            ) from error
+
+    def _next(self, file: IO[bytes], samples: int) -> np.ndarray:
+        sources = len(self._outputs)
+        content = np.frombuffer(file.read(4 * samples * sources * self._group), np.float32)
+        return content.reshape(-1, sources, self._group).transpose(1, 2, 0)
+
+    def close(self) -> None:
+        """Remove what was kept."""
+        for file in self._files:
+            file.close()
 
 
 class _Backlog:
@@ -183,6 +290,11 @@ def _estimates(
     )
     wanted = (block[outputs].numpy() for block in estimates)
     return (block for block in resample_blocks(wanted, model.sample_rate, rate) if block.size)
+
+
+def _group(model: Network, channels: int) -> int:
+    """Channels that go through the network together."""
+    return model.num_channels if channels % model.num_channels == 0 else 1
 
 
 def _half_type(device: torch.device) -> torch.dtype:

@@ -32,6 +32,7 @@ def mixit_loss(
     *,
     threshold: float = 1e-3,
     joint_channels: bool = True,
+    check: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """MixIT loss (paper, Eq. 2): the best remix of the outputs against each mixture.
 
@@ -42,6 +43,8 @@ def mixit_loss(
             Eq. 2 over all assignments (at most `MAX_ASSIGNMENTS`).
         threshold: tau of Eq. 4.
         joint_channels: Eq. 4 over all channels at once, or the mean of the channels' losses.
+        check: refuse NaN and infinite samples; without it the loss of their example is no finite
+            number either, its outputs belong to the first mixture, and the others are as ever.
 
     Returns:
         The loss (batch,) in dB, summed over mixtures as in Eq. 2, and the binary matrix A
@@ -53,7 +56,10 @@ def mixit_loss(
             assignments for the exact one.
     """
     owner = assign_outputs(
-        estimates, mixtures, solver, threshold=threshold, joint_channels=joint_channels
+        *(estimates, mixtures, solver),
+        threshold=threshold,
+        joint_channels=joint_channels,
+        check=check,
     )
     num_mixtures = mixtures.shape[1]
     remixed = remix(estimates, owner, num_mixtures)
@@ -72,6 +78,7 @@ def assign_outputs(
     *,
     threshold: float = 1e-3,
     joint_channels: bool = True,
+    check: bool = True,
 ) -> Tensor:
     """The choice in :func:`mixit_loss`, whose arguments it takes.
 
@@ -82,9 +89,10 @@ def assign_outputs(
     estimates, mixtures = at_least_float32(estimates), at_least_float32(mixtures)
     num_mixtures = mixtures.shape[1]
     if solver == "exact":
-        gram = _inner_products(estimates, mixtures, joint_channels)
+        gram = _inner_products(estimates, mixtures, joint_channels, check)
         return exact_owner(gram, num_mixtures, threshold)
-    return least_squares_owner(_inner_products(estimates, mixtures)[:, 0], num_mixtures)
+    gram = _inner_products(estimates, mixtures, check=check)
+    return least_squares_owner(gram[:, 0], num_mixtures)
 
 
 def remix(sources: Tensor, owner: Tensor, num_mixtures: int) -> Tensor:
@@ -218,17 +226,23 @@ def _assignments(num_sources: int, num_mixtures: int, device: torch.device) -> T
     return subsets
 
 
-def _inner_products(estimates: Tensor, mixtures: Tensor, joint_channels: bool = True) -> Tensor:
+def _inner_products(
+    estimates: Tensor, mixtures: Tensor, joint_channels: bool = True, check: bool = True
+) -> Tensor:
     """Gram matrix (batch, channel, row, row), sources first and then mixtures.
 
-    One channel stands for the sum over all where they are joint.
+    One channel stands for the sum over all where they are joint.  An example that is not finite is
+    refused, or counts as silence.
     """
     if joint_channels:
         gram = gram_matrix([estimates.flatten(2), mixtures.flatten(2)])[:, None]
     else:
         sides = zip(estimates.unbind(2), mixtures.unbind(2), strict=True)
         gram = torch.stack([gram_matrix(side) for side in sides], dim=1)
-    if not torch.isfinite(gram).all():
+    finite = torch.isfinite(gram)
+    if not check:
+        return torch.where(finite.flatten(1).all(1)[:, None, None, None], gram, 0.0)
+    if not finite.all():
         raise ValueError(
             f"NaN or infinity in estimates {tuple(estimates.shape)} or mixtures "
             f"{tuple(mixtures.shape)}"

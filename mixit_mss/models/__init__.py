@@ -16,6 +16,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
+
+from mixit_mss.limits import shown
+from mixit_mss.machine import require_memory
 from mixit_mss.models.bs_locoformer import BSLocoformer
 from mixit_mss.models.bs_roformer import BSRoFormer
 from mixit_mss.models.network import Network
@@ -26,7 +30,7 @@ MODELS: dict[str, type[Network]] = {
 }
 """The one table from a model's name in a config to its class."""
 
-__all__ = ["MODELS", "BSLocoformer", "BSRoFormer", "Network", "build_model"]
+__all__ = ["MODELS", "BSLocoformer", "BSRoFormer", "Network", "build_model", "skeleton"]
 
 
 def build_model(name: str, *, size: str | None = None, **config: Any) -> Network:
@@ -36,10 +40,12 @@ def build_model(name: str, *, size: str | None = None, **config: Any) -> Network
         ValueError: naming an unknown model or argument, or a combination that cannot be.
         UserError: the network needs a package that is not installed.
     """
-    if name not in MODELS:
-        raise ValueError(f"no model {name!r}; choose one of {', '.join(MODELS)}")
+    if not isinstance(name, str) or name not in MODELS:
+        raise ValueError(f"no model {shown(name)}; choose one of {', '.join(MODELS)}")
     make: Callable[..., Network] = MODELS[name]
     if size is not None:
+        if not isinstance(size, str):
+            raise ValueError(f"size must be a name, got {shown(size)}")
         if not hasattr(make, "from_size"):
             raise ValueError(
                 f"model {name} has no named sizes: leave out 'size', and give its numbers"
@@ -47,5 +53,23 @@ def build_model(name: str, *, size: str | None = None, **config: Any) -> Network
         make = partial(make.from_size, size)
     try:
         return make(**config)
-    except TypeError as error:  # a missing, unknown or mistyped argument
+    except (TypeError, AssertionError) as error:  # a missing, unknown or mistyped argument
         raise ValueError(f"model {name}: {str(error).split('() ')[-1]}") from error
+
+
+def skeleton(*, copies: int = 2, **arguments: Any) -> Network:
+    """The network with the shapes of its weights, but without memory for them.
+
+    Args:
+        copies: of the weights that will be held at once.
+        arguments: as :func:`build_model` takes them.
+
+    Raises:
+        ValueError: as :func:`build_model`.
+        UserError: as :func:`build_model`, or the machine's memory does not hold the weights.
+    """
+    with torch.device("meta"):
+        network = build_model(**arguments)
+    needed = sum(tensor.nbytes for tensor in network.state_dict().values())
+    require_memory(copies * needed, f"a network of {network.num_parameters:,} parameters")
+    return network

@@ -13,7 +13,9 @@ from itertools import accumulate, groupby, pairwise
 import torch
 from torch import Tensor, nn
 
+from mixit_mss.limits import shown
 from mixit_mss.models.channels import keep_outputs
+from mixit_mss.models.checks import MAX_BANDS
 from mixit_mss.models.gated_masks import BandGroup, MaskLayout, gated_masks
 
 BANDS_44100_2048 = (2,) * 24 + (4,) * 12 + (12,) * 8 + (24,) * 8 + (48,) * 8 + (128, 129)
@@ -62,8 +64,14 @@ def band_widths(bands: Sequence[int] | int | None, n_fft: int, sample_rate: int)
     """
     if bands is None:
         bands = BANDS_44100_2048
-    elif isinstance(bands, int):
+    elif isinstance(bands, int) and not isinstance(bands, bool):
+        if bands > MAX_BANDS:
+            raise ValueError(f"bands must be at most {MAX_BANDS}, got {shown(bands)}")
         bands = mel_bands(bands, n_fft, sample_rate)
+    if not isinstance(bands, (list, tuple)) or not all(type(width) is int for width in bands):
+        raise ValueError(f"bands must be a whole number, or a list of them, got {shown(bands)}")
+    if not 0 < len(bands) <= MAX_BANDS:
+        raise ValueError(f"there must be 1 to {MAX_BANDS} bands, got {len(bands)}")
     if sum(bands) != n_fft // 2 + 1 or min(bands) < 1:
         raise ValueError(
             f"bands hold {sum(bands)} bins, but n_fft {n_fft} gives {n_fft // 2 + 1}: choose "

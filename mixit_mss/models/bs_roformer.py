@@ -26,6 +26,9 @@ if TYPE_CHECKING:  # in the standard library as of Python 3.11
     from bs_roformer import BSRoformer
     from typing_extensions import Unpack
 
+MAX_LAYERS, MAX_ESTIMATORS = 512, 10_000
+"""So many parts take a few seconds to make; the paper of the network has 24 and 496."""
+
 
 class BSRoFormer(BandNetwork):
     """Separate a mixture into ``num_sources`` estimates, each by a mask estimator of its own.
@@ -87,6 +90,13 @@ class BSRoFormer(BandNetwork):
             raise ValueError(f"dim_head must be even, got {dim_head}")
         if not 0 < hop <= n_fft // 2:
             raise ValueError(f"hop must be between 1 and half of n_fft {n_fft}, got {hop}")
+        layers = depth * (time_transformer_depth + freq_transformer_depth)
+        estimators = num_sources * len(self.widths) * mask_estimator_depth
+        if layers > MAX_LAYERS or estimators > MAX_ESTIMATORS:
+            raise ValueError(
+                f"{layers} attentions and {estimators} layers of mask estimators are more than "
+                f"{MAX_LAYERS} and {MAX_ESTIMATORS}: take a smaller depth, or fewer outputs or bands"
+            )
         self.network: BSRoformer = _build(
             **sizes,
             num_stems=num_sources,

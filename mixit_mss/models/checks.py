@@ -2,21 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from mixit_mss import limits
+
+MAX_OVERLAP = 64
+"""Frames of an STFT that may lie over each other."""
+
+MAX_FEATURES = 10_000_000
+"""Numbers that a layer may make of a second of sound: ten times the paper's largest network."""
+
+MAX_BANDS = 2048
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """See that the sizes of a network can be, before anything is built of them.
+
+    Raises:
+        ValueError: naming the first that cannot, and its range.
+    """
+    for name, limit in limits.NETWORK.items():
+        if name in arguments:
+            try:
+                limit.check(arguments[name])
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from None
+
+
+def check_load(sample_rate: int, n_fft: int, hop: int, num_bands: int, dim: int) -> None:
+    """See that a second of sound does not become more numbers than a machine can hold.
+
+    Raises:
+        ValueError: it does.
+    """
+    if hop * MAX_OVERLAP < n_fft:
+        raise ValueError(f"hop {hop} must be at least 1/{MAX_OVERLAP} of n_fft {n_fft}")
+    features = sample_rate * num_bands * dim // hop
+    if features > MAX_FEATURES:
+        raise ValueError(
+            f"{sample_rate} Hz, hop {hop}, {num_bands} bands and dim {dim} make {features:,} numbers "
+            f"of every second, more than {MAX_FEATURES:,}: take a longer hop, or fewer bands"
+        )
 
 
 def check_stems(stems: Sequence[str] | None, num_sources: int) -> tuple[str, ...] | None:
     """The names of the outputs.
 
     Raises:
-        ValueError: there are more or fewer names than outputs.
+        ValueError: there are more or fewer names than outputs, or names that files cannot have.
     """
+    if stems is not None and not isinstance(stems, (list, tuple)):
+        raise ValueError(f"stems must be a list of names, got {limits.shown(stems)}")
     if stems is not None and len(stems) != num_sources:
         raise ValueError(f"{len(stems)} stems are named, but num_sources is {num_sources}")
-    return None if stems is None else tuple(stems)
+    return None if stems is None else tuple(limits.check_name(stem) for stem in stems)
 
 
 def check_mixture(mixture: Tensor, num_channels: int, *, finite: bool) -> None:

@@ -14,7 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from mixit_mss.errors import UserError
 from mixit_mss.files import CONFIG, WEIGHTS, atomic_path, write_json, write_text
-from mixit_mss.models import MODELS, Network, build_model
+from mixit_mss.limits import check_names
+from mixit_mss.models import MODELS, Network, build_model, skeleton
+from mixit_mss.models.weights import check_finite, check_header
+from mixit_mss.reading import read_text
+
+MAX_CARD = 4 * 2**20
+"""Bytes of a ``config.json``, notes on its training included."""
 
 
 def save_model(model: Network, folder: str | Path, card: dict | None = None) -> None:
@@ -47,18 +53,23 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Networ
     """Open a model folder, or ``hf:user/name`` from the Hugging Face hub, in evaluation mode.
 
     Raises:
-        UserError: if the folder is none, its parts do not fit together, or the network needs a
-            package that is not installed.
+        UserError: if the folder is none, its parts do not fit together, it holds numbers that cannot
+            be, or the network needs memory or a package that is not there.
     """
     folder = _fetch(str(folder)[3:]) if str(folder).startswith("hf:") else Path(folder)
     config = read_card(folder)
     try:
+        network = skeleton(**config["model"])
+        check_names(network.stems or ())
+        check_header(folder / WEIGHTS, network)
         model = build_model(**config["model"])
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except UserError:  # a package that this network needs
+        weights = load_file(folder / WEIGHTS)
+        check_finite(weights)
+        model.load_state_dict(weights)
+    except UserError:  # a package that this network needs, or memory
         raise
     except Exception as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise UserError(
             f"{folder} is a broken model folder ({what}): make it again or get a fresh copy"
         ) from error
@@ -69,16 +80,28 @@ def read_card(folder: str | Path) -> dict:
     """The content of a model folder's ``config.json``.
 
     Raises:
-        UserError: if ``folder`` is no model folder.
+        UserError: if ``folder`` is no model folder, or the content names no network.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise UserError(f"{folder} is no model folder but a file")
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"{folder} is no model folder: it holds no {name}")
+    path = folder / CONFIG
+    text = read_text(path, MAX_CARD)
     try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{folder / CONFIG} is not valid JSON ({error})") from error
+        card = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error})") from error
+    model = card.get("model") if isinstance(card, dict) else None
+    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
+        raise UserError(f"{path} describes no network: it needs a 'model' with a 'name'")
+    return card
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 def _fetch(name: str) -> Path:

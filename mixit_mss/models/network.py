@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
 from torch import Tensor, nn
 
 from mixit_mss.models.bands import band_widths
-from mixit_mss.models.checks import check_outputs, check_stems
+from mixit_mss.models.checks import check_arguments, check_load, check_outputs, check_stems
 
 if TYPE_CHECKING:  # in the standard library as of Python 3.11
     from typing_extensions import Self
@@ -44,6 +44,7 @@ class Network(nn.Module, ABC):
 
     def __init__(self, config: Mapping[str, Any]):
         super().__init__()
+        check_arguments(config)
         self.config = {
             name: list(value) if isinstance(value, (list, tuple)) else value
             for name, value in config.items()
@@ -141,15 +142,20 @@ class BandNetwork(Network):
         bands: Sequence[int] | int | None = None,
         stems: Sequence[str] | None = None,
     ):
+        audio = {
+            "sample_rate": sample_rate,
+            "num_channels": num_channels,
+            "n_fft": n_fft,
+            "hop": hop,
+        }
+        check_arguments({"num_sources": num_sources, **sizes, **audio})
         widths = band_widths(bands, n_fft, sample_rate)
+        check_load(sample_rate, n_fft, hop, len(widths), sizes.get("dim", 1))
         super().__init__(
             {
                 "num_sources": num_sources,
                 **sizes,
-                "sample_rate": sample_rate,
-                "num_channels": num_channels,
-                "n_fft": n_fft,
-                "hop": hop,
+                **audio,
                 "bands": widths,
                 "stems": stems,
             }

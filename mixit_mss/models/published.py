@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from mixit_mss.errors import UserError
+from mixit_mss.models import skeleton
 from mixit_mss.models.bs_locoformer import SIZES, BSLocoformer
 from mixit_mss.models.official import PREFIX, from_official, official_sources
+from mixit_mss.models.weights import check_dense, check_finite, read_torch_file
 
 REPOSITORY = "kohei0209/mixit_mss"
 REVISION = "20a286f28b4a4c9058b935544cb7934ecc132443"
@@ -68,7 +69,9 @@ def import_official(source: str | Path, **changes: int) -> BSLocoformer:
         raise UserError(f"{source} is neither a file nor a published name ({', '.join(NAMES)})")
     entries = _read(path)
     try:
-        model = BSLocoformer(**{**_sizes(entries), **changes}).eval()
+        sizes = {**_sizes(entries), **changes}
+        skeleton(name="bs_locoformer", **sizes)
+        model = BSLocoformer(**sizes).eval()
         known = {name for names in official_sources(model).values() for name in names}
         surplus = sorted(set(entries) - known)
         if surplus:
@@ -83,29 +86,30 @@ def import_official(source: str | Path, **changes: int) -> BSLocoformer:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The network's entries, without prefix; STFT windows and optimiser state are left out."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{path} is not a file of weights ({str(error).splitlines()[0]})"
-        ) from error
+    content = read_torch_file(path)
     content = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    content = content if isinstance(content, Mapping) else {}
     entries = {
         name.removeprefix(PREFIX): tensor
         for name, tensor in content.items()
-        if name.startswith(PREFIX)
+        if isinstance(name, str) and name.startswith(PREFIX)
     }
     if not entries:
         raise UserError(f"{path}: no entry begins with {PREFIX}, so it holds no published network")
+    try:
+        check_dense(entries)
+        check_finite(entries)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
     return entries
 
 
 def _sizes(entries: Mapping[str, Tensor]) -> dict:
     """Constructor arguments that the shapes of ``entries`` tell."""
-    dim = entries["band_split_module.band_split_module.0.1.weight"].shape[0]
-    ffn_dim, _, kernel_size = entries["blocks.0.freq_path.ffn.0.deconv1d.weight"].shape
+    dim = _shape(entries, "band_split_module.band_split_module.0.1.weight", 3)[0]
+    ffn_dim, _, kernel_size = _shape(entries, "blocks.0.freq_path.ffn.0.deconv1d.weight", 3)
     blocks = {name.split(".")[1] for name in entries if name.startswith("blocks.")}
-    first_band = entries["band_split_module.bandwise_decoding_module.0.4.bias"].shape[0]
+    first_band = _shape(entries, "band_split_module.bandwise_decoding_module.0.4.bias", 1)[0]
     num_sources = first_band // (2 * 2 * 2 * 2)  # GLU halves, real/imaginary, channels, bins
     paper = next((size for size in SIZES.values() if size["dim"] == dim), {})
     return {
@@ -118,6 +122,13 @@ def _sizes(entries: Mapping[str, Tensor]) -> dict:
         "num_groups": paper.get("num_groups", 1),
         "stems": STEMS if num_sources == len(STEMS) else None,
     }
+
+
+def _shape(entries: Mapping[str, Tensor], name: str, axes: int) -> tuple[int, ...]:
+    shape = tuple(entries[name].shape)
+    if len(shape) != axes:
+        raise ValueError(f"{name} has shape {shape}, where {axes} axes are expected")
+    return shape
 
 
 def _fetch(name: str | Path) -> Path:

@@ -12,8 +12,9 @@ import torch
 
 from mixit_mss.errors import UserError
 from mixit_mss.files import fingerprint, write_json
+from mixit_mss.machine import free_bytes
 from mixit_mss.training.config import FinetuneConfig
-from mixit_mss.training.dry_run import dry_step, free_bytes
+from mixit_mss.training.dry_run import dry_step
 from mixit_mss.training.hardware import Hardware, divisors, is_first_process
 from mixit_mss.training.plan import training_step
 from mixit_mss.training.step_cost import TrainingStep

@@ -9,19 +9,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
 )
 
 from mixit_mss.errors import UserError
+from mixit_mss.limits import BATCH_SIZE, CHUNK_SECONDS, EXACT_OUTPUTS, NETWORK, WORKERS, shown
+from mixit_mss.training.yaml_files import read_yaml
+
+__all__ = ["FinetuneConfig", "PretrainConfig", "Run", "Section", "load_config", "read_yaml"]
+
+COUNT = Field(ge=1, le=1_000_000)
+SHARE = Field(ge=0, lt=1, allow_inf_nan=False)
+DECIBELS = Field(ge=0, le=100, allow_inf_nan=False)
 
 
 class Section(BaseModel):
@@ -29,23 +35,33 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[info.field_name or ""].annotation is not bool
+        ):
+            raise ValueError("must not be true or false")
+        return value
+
 
 class Optimizer(Section):
     """AdamW with gradient clipping (paper section 4.3)."""
 
-    lr: PositiveFloat = 1e-3
-    weight_decay: NonNegativeFloat = 1e-2
-    betas: tuple[float, float] = (0.9, 0.999)
-    clip_norm: PositiveFloat = 5.0
+    lr: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 1e-2
+    betas: tuple[Annotated[float, SHARE], Annotated[float, SHARE]] = (0.9, 0.999)
+    clip_norm: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] = 5.0
 
 
 class Schedule(Section):
     """Linear warm-up from 0, then constant, then a factor every so many epochs."""
 
-    warmup_steps: NonNegativeInt = 5000
-    hold_epochs: NonNegativeInt = 0
-    decay: PositiveFloat = 0.965
-    decay_every_epochs: PositiveInt = 1
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 5000
+    hold_epochs: Annotated[int, Field(ge=0, le=10**6)] = 0
+    decay: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.965
+    decay_every_epochs: Annotated[int, COUNT] = 1
 
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -60,20 +76,22 @@ class Run(Section):
     the weights.  ``max_bad_steps`` steps in a row without a finite gradient end the run.
     """
 
-    epochs: PositiveInt
-    steps_per_epoch: PositiveInt
-    batch_size: PositiveInt
-    chunk_seconds: PositiveFloat = 6.0
-    validation_chunks: PositiveInt = 64
-    validate_every_epochs: PositiveInt = 1
-    average_best: PositiveInt = 5
-    num_workers: NonNegativeInt = 4
+    epochs: Annotated[int, COUNT]
+    steps_per_epoch: Annotated[int, COUNT]
+    batch_size: Annotated[int, Field(ge=BATCH_SIZE.lowest, le=BATCH_SIZE.highest)]
+    chunk_seconds: Annotated[
+        float, Field(ge=CHUNK_SECONDS.lowest, le=CHUNK_SECONDS.highest, allow_inf_nan=False)
+    ] = 6.0
+    validation_chunks: Annotated[int, Field(ge=1, le=100_000)] = 64
+    validate_every_epochs: Annotated[int, COUNT] = 1
+    average_best: Annotated[int, Field(ge=1, le=1000)] = 5
+    num_workers: Annotated[int, Field(ge=WORKERS.lowest, le=WORKERS.highest)] = 4
     precision: Literal["auto"] | Precision = "auto"
     activation_checkpointing: bool = False
     compile: bool = False
     tf32: bool = True
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    max_bad_steps: PositiveInt = 20
+    ema_decay: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    max_bad_steps: Annotated[int, COUNT] = 20
 
     def identity(self) -> dict:
         """What the result depends on: not how the work is spread or arranged."""
@@ -86,14 +104,14 @@ class MixitLoss(Section):
     """Eq. 2 with Eq. 4 inside; ``least_squares`` is Eq. 3, ``exact`` tries all assignments."""
 
     solver: Literal["exact", "least_squares"] = "least_squares"
-    threshold: PositiveFloat = 1e-3
+    threshold: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1e-3
     joint_channels: bool = True
 
 
 class SupervisedLoss(Section):
     """Eq. 4, made to accept silent stems (paper section 4.3, reference 32)."""
 
-    threshold: PositiveFloat = 1e-3
+    threshold: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1e-3
     joint_channels: bool = False
     inactive: Literal["release", "fuss"] = "release"
 
@@ -102,19 +120,30 @@ class Mixing(Section):
     """Dynamic mixing of stems (paper section 4.3)."""
 
     normalise: Literal["rms", "mean_absolute"] = "rms"
-    gain_db: NonNegativeFloat = 10.0
-    drop: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    gain_db: Annotated[float, DECIBELS] = 10.0
+    drop: Annotated[float, SHARE] = 0.05
 
 
 class PretrainConfig(Section):
     """MixIT pre-training."""
 
-    num_outputs: PositiveInt = 12
-    mom_gain_db: NonNegativeFloat | None = None
+    num_outputs: Annotated[
+        int, Field(ge=NETWORK["num_sources"].lowest, le=NETWORK["num_sources"].highest)
+    ] = 12
+    mom_gain_db: Annotated[float, DECIBELS] | None = None
     loss: MixitLoss = MixitLoss()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     run: Run
+
+    @model_validator(mode="after")
+    def _exact_is_for_few(self) -> PretrainConfig:
+        if self.loss.solver == "exact" and self.num_outputs > EXACT_OUTPUTS:
+            raise ValueError(
+                f"loss.solver exact tries all assignments of at most {EXACT_OUTPUTS} num_outputs, "
+                f"not of {self.num_outputs}; take least_squares"
+            )
+        return self
 
 
 class FinetuneConfig(Section):
@@ -130,15 +159,6 @@ class FinetuneConfig(Section):
 Config = TypeVar("Config", bound=Section)
 
 
-def read_yaml(path: str | Path) -> dict:
-    """Read a YAML mapping and lay it over its ``base``, section by section.
-
-    Raises:
-        UserError: for a missing file, broken YAML, or a base that leads back to itself.
-    """
-    return _read(Path(path), seen=())
-
-
 def load_config(path: str | Path, kind: type[Config]) -> Config:
     """Read and check a config file.
 
@@ -152,35 +172,16 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{path}: unknown key '{key}'{_known(kind, first['loc'])}") from error
+            raise UserError(
+                f"{path}: unknown key '{key[:100]}'{_known(kind, first['loc'])}"
+            ) from error
         if first["type"] == "missing":
             raise UserError(f"{path}: key '{key}' is missing") from error
-        wanted = first["msg"][0].lower() + first["msg"][1:]
-        raise UserError(f"{path}: key '{key}': {wanted}, got {first['input']!r}") from error
-
-
-def _read(path: Path, seen: tuple[Path, ...]) -> dict:
-    path = path.resolve()
-    if path in seen:
-        raise UserError(f"{path}: its 'base' leads back to itself")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold keys and values, not a {type(content).__name__}")
-    base = content.pop("base", None)
-    return content if base is None else _merge(_read(path.parent / base, (*seen, path)), content)
-
-
-def _merge(base: dict, delta: dict) -> dict:
-    merged = dict(base)
-    for key, value in delta.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merge(base[key], value) if both else value
-    return merged
+        wanted = first["msg"].removeprefix("Value error, ")
+        if not key:
+            raise UserError(f"{path}: {wanted}") from error
+        wanted = wanted[0].lower() + wanted[1:]
+        raise UserError(f"{path}: key '{key}': {wanted}, got {shown(first['input'])}") from error
 
 
 def _known(kind: type[Section], location: tuple) -> str:

@@ -13,8 +13,6 @@ from mixit_mss.models.network import Network
 from mixit_mss.training.step_cost import TrainingStep
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-MEMORY = Path("/proc/meminfo")
-LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 
 
 def dry_step(step: TrainingStep, device: str, batch: int, half: bool) -> int | None:
@@ -50,18 +48,6 @@ def dry_step(step: TrainingStep, device: str, batch: int, half: bool) -> int | N
 def can_weigh(device: str) -> bool:
     """Whether :func:`dry_step` can tell the memory on this system."""
     return device == "cuda" or STATUS.exists()
-
-
-def free_bytes() -> int | None:
-    """Memory that is left on this machine and in this container; None where nobody says."""
-    left = []
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = MEMORY.read_text().splitlines()
-        left.append(1024 * next(int(s.split()[1]) for s in lines if s.startswith("MemAvailable")))
-    with contextlib.suppress(OSError, ValueError):  # without a limit it reads "max"
-        limit, used = (int(path.read_text()) for path in LIMITS)
-        left.append(limit - used)
-    return min(left, default=None)
 
 
 def _weigh(step: TrainingStep, device: str, batch: int, half: bool, pipe: Connection) -> None:

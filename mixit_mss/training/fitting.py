@@ -21,7 +21,7 @@ from mixit_mss.data.manifest import Manifest, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import current_commit, write_experiment
 from mixit_mss.files import mark_done
-from mixit_mss.models import Network, build_model
+from mixit_mss.models import Network, build_model, skeleton
 from mixit_mss.models.hub import load_model, save_model
 from mixit_mss.training.batch_size import batch_at_once
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig
@@ -144,6 +144,7 @@ def _form(net: Network) -> AudioForm:
 
 def _build(request: Request, network: dict, **more: Any) -> Network:
     try:
+        skeleton(**network, **more, copies=4)  # gradients, and two moments of AdamW
         return build_model(**network, **more)
     except (TypeError, ValueError) as error:
         raise UserError(f"{request.model}: {error}") from error

@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from mixit_mss.errors import UserError
+from mixit_mss.files import write_text
 from mixit_mss.training.history import FILE as HISTORY
 
 FILE = "bad_batches.csv"
+COLUMNS = ("step", "first_example", "last_example", "loss", "songs")
 CLEAR_SNR, CLOSE = 3.0, 1.0
 
 
 class BadSteps:
-    """Counts the steps that were left out, and notes the examples that they were made of.
+    """Counts the steps that were left out, and notes the examples and songs that they were made of.
+
+    The rows are part of the checkpoints, so a step that is repeated is noted once.
 
     Args:
         folder: for ``bad_batches.csv``.
         batch_size: examples per step, over all devices.
         limit: so many in a row end the run.
+        songs_of: names of the songs that an example (by its number in the run) is made of.
 
     Attributes:
-        count: steps so far.
+        rows: one per step so far: its number, first and last example, loss, and songs.
     """
 
-    def __init__(self, folder: Path, batch_size: int, limit: int):
+    def __init__(
+        self,
+        folder: Path,
+        batch_size: int,
+        limit: int,
+        songs_of: Callable[[int], Sequence[str]] | None = None,
+    ):
         self.path, self.batch_size, self.limit = folder / FILE, batch_size, limit
-        self.count, self._in_a_row = 0, 0
+        self.songs_of = songs_of
+        self.rows: list[list] = []
+        self._in_a_row = 0
 
-    def is_bad(self, norm: Tensor, loss: Tensor, trainer) -> bool:
+    @property
+    def count(self) -> int:
+        """Steps so far."""
+        return len(self.rows)
+
+    def is_bad(self, norm: Tensor, losses: Sequence[Tensor], trainer) -> bool:
         """Whether the gradient's norm is not finite, so that its step must be left out.
+
+        Args:
+            norm: of the whole gradient, the same on all devices.
+            losses: of the step's examples on this device.
+            trainer: Lightning's.
 
         Raises:
             UserError: ``limit`` steps in a row were.
@@ -38,24 +66,39 @@ class BadSteps:
         if norm.isfinite():
             self._in_a_row = 0
             return False
-        self.count += 1
         self._in_a_row += 1
-        if trainer.is_global_zero:
-            self._note(trainer.global_step, loss.item())
+        self._note(trainer, _of_all_devices(losses, trainer))
         if self._in_a_row >= self.limit:
             raise UserError(
                 f"{self._in_a_row} steps in a row had a loss or gradient that is NaN or infinite; "
-                f"{self.path} lists their examples: lower optimizer.lr, or look for broken songs"
+                f"{self.path} lists their songs: lower optimizer.lr, or look for broken songs"
             )
         return True
 
-    def _note(self, step: int, loss: float) -> None:
+    def _note(self, trainer, losses: list[float]) -> None:
+        """Add a row: the songs are those of the examples without a finite loss, if there are any."""
+        step = trainer.global_step
         first = step * self.batch_size
-        new = not self.path.exists()
-        with open(self.path, "a", encoding="utf-8") as file:
-            if new:
-                file.write("step,first_example,last_example,loss\n")
-            file.write(f"{step},{first},{first + self.batch_size - 1},{loss}\n")
+        bad = [number for number, loss in enumerate(losses) if not math.isfinite(loss)]
+        songs: list[str] = []
+        if self.songs_of is not None and trainer.is_global_zero:
+            for number in bad or range(len(losses)):
+                songs += self.songs_of(first + number)
+        loss = sum(losses) / max(1, len(losses))
+        names = "; ".join(dict.fromkeys(songs))
+        self.rows.append([step, first, first + self.batch_size - 1, loss, names])
+        if trainer.is_global_zero:
+            table = io.StringIO()
+            writer = csv.writer(table, lineterminator="\n")
+            writer.writerows([COLUMNS, *self.rows])
+            write_text(self.path, table.getvalue())
+
+
+def _of_all_devices(losses: Sequence[Tensor], trainer) -> list[float]:
+    """A step's losses in the order of its examples, of which each device takes every N-th."""
+    mine = torch.cat(list(losses)).float()
+    gathered = trainer.strategy.all_gather(mine).reshape(-1, len(mine))
+    return gathered.T.flatten().tolist()
 
 
 def warn_of_collapse(trainer) -> None:

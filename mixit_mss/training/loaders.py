@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixit_mss.data.datasets import EpochSampler, FiniteDataset
 from mixit_mss.errors import UserError
+from mixit_mss.machine import processes
 from mixit_mss.training.config import Run
 from mixit_mss.training.preemption import leave_to_parent
 from mixit_mss.training.validation import Placed
@@ -36,6 +37,7 @@ class Loaders:
         self.datasets, self.run, self.at_once = datasets, run, at_once
         self.epoch, steps = divmod(done, run.steps_per_epoch)
         self.position = steps * run.batch_size
+        self.workers = processes(run.num_workers, "run.num_workers")
         if len(datasets.valid) < world_size:
             raise UserError(
                 f"{len(datasets.valid)} validation chunks are too few for {world_size} devices; "
@@ -46,13 +48,13 @@ class Loaders:
         """Every ``world_size``-th example from ``rank`` on."""
         length = self.run.steps_per_epoch * self.run.batch_size
         sampler = EpochSampler(length, self.position, rank, world_size, self.epoch)
-        return self._loader(self.datasets.train, sampler, self.run.num_workers)
+        return self._loader(self.datasets.train, sampler, self.workers)
 
     def valid(self, rank: int, world_size: int) -> DataLoader:
         """The same of the validation set, with the place of each example in it."""
         dataset = Placed(self.datasets.valid)
         places = range(rank, len(dataset), world_size)
-        return self._loader(dataset, places, min(self.run.num_workers, 4))
+        return self._loader(dataset, places, min(self.workers, 4))
 
     def _loader(self, dataset: Dataset, sampler, workers: int) -> DataLoader:
         return DataLoader(

@@ -17,7 +17,7 @@ class StemMonitor(Callback):
 
     In each of some evenly spaced chunks of labelled songs the outputs are assigned to the stems so
     that the total SNR is highest; the gain is over the mixture as every stem's estimate.  Nothing
-    is chosen by it.
+    is chosen by it.  Chunks with outputs that are NaN or infinite are left out.
 
     Args:
         chunks: references (stem, channel, sample).
@@ -34,6 +34,8 @@ class StemMonitor(Callback):
             mixture = references.sum(0, keepdim=True).to(module.device)
             with torch.no_grad():
                 estimates = module(mixture)[0].float()
+            if not estimates.isfinite().all():
+                continue  # validation says how often that is so
             scores = snr_matrix(estimates, references.to(module.device))
             before = snr_matrix(mixture, references.to(module.device))[0]
             outputs, stems = best_assignment(scores)

@@ -19,6 +19,7 @@ from mixit_mss.data.corpora import fma, musdb18hq
 from mixit_mss.data.disk import in_words
 from mixit_mss.data.manifest import Manifest
 from mixit_mss.errors import UserError
+from mixit_mss.machine import free_bytes
 from mixit_mss.models.bs_locoformer import SIZES
 from mixit_mss.models.hub import read_card
 from mixit_mss.training.config import (
@@ -28,7 +29,7 @@ from mixit_mss.training.config import (
     load_config,
     read_yaml,
 )
-from mixit_mss.training.dry_run import can_weigh, dry_step, free_bytes
+from mixit_mss.training.dry_run import can_weigh, dry_step
 from mixit_mss.training.step_cost import COUNTED, StepCost, TrainingStep, simulate_step
 
 STAGES: dict[str, type[PretrainConfig] | type[FinetuneConfig]] = {

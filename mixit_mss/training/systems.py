@@ -52,6 +52,7 @@ class TrainingSystem(System):
         self.validated_at = -1
         self._losses: list[Tensor] = []
         self._examples: list[int] = []
+        self._of_step: list[Tensor] = []  # losses of the examples since the last step
 
     @property
     def skipped_steps(self) -> int:
@@ -63,11 +64,22 @@ class TrainingSystem(System):
         trainer = self.trainer
         place = (trainer.global_step, batch_nb % trainer.accumulate_grad_batches)
         torch.manual_seed(hash((self.seed, *place, trainer.global_rank)))
-        loss = self.common_step(batch, batch_nb)
+        losses = self.example_losses(batch)
+        loss = losses.mean()
         self._losses.append(loss.detach())
         self._examples.append(len(batch))
+        self._of_step = [*self._of_step[-(trainer.accumulate_grad_batches - 1) :], losses.detach()]
         self.log("loss", loss, prog_bar=True)
-        return loss
+        # a loss that is infinite can have a gradient of 0, which would not be seen as bad
+        return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
+
+    def common_step(self, batch: Tensor, batch_nb: int, train: bool = True) -> Tensor:
+        """Mean loss (dB) of a batch."""
+        return self.example_losses(batch).mean()
+
+    def example_losses(self, batch: Tensor) -> Tensor:
+        """Loss (dB) of each example, (batch,); not finite where the network's output is not."""
+        raise NotImplementedError
 
     def take_losses(self) -> Tensor:
         """Sum of the finite losses of all examples since the last call, and their number (2,)."""
@@ -84,10 +96,18 @@ class TrainingSystem(System):
         """Clip by the norm of the whole gradient; without a finite one, leave the step out."""
         trained = [p for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(trained, gradient_clip_val)
-        # a scaler of float16 finds its scale by overflows, and leaves such steps out by itself
-        searching = self.trainer.precision == "16-mixed" and bool(self._losses[-1].isfinite())
-        if not searching and self.bad_steps.is_bad(norm, self._losses[-1], self.trainer):
+        if not self._scale_is_sought() and self.bad_steps.is_bad(norm, self._of_step, self.trainer):
             optimizer.zero_grad(set_to_none=True)  # without gradients nothing moves, not even decay
+
+    def _scale_is_sought(self) -> bool:
+        """Whether a scaler of float16 leaves the step out by itself: it finds its scale by overflows.
+
+        Not where the loss itself is to blame; the same on all devices.
+        """
+        if self.trainer.precision != "16-mixed":
+            return False
+        finite = all(bool(losses.isfinite().all()) for losses in self._of_step)
+        return bool(self.trainer.strategy.reduce_boolean_decision(finite, all=True))
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sums."""
@@ -96,18 +116,25 @@ class TrainingSystem(System):
     def on_validation_epoch_end(self) -> None:
         """Log the means over the examples of all devices."""
         self.validated_at = self.trainer.global_step
+        left_out, examples = self.sums.left_out("val_loss", self.trainer.strategy)
+        if left_out and self.trainer.is_global_zero:
+            print(
+                f"warning: {left_out} of {examples} validation examples have outputs that are NaN "
+                "or infinite; validation's means leave them out",
+                flush=True,
+            )
         means = self.sums.means(self.trainer.strategy)
         for name, mean in means.items():
             self.log(name, mean, prog_bar=name == "val_loss")
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Keep the settings and the number of bad steps."""
+        """Keep the settings and the bad steps."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["bad_steps"] = self.bad_steps.count
+        checkpoint["bad_steps"] = self.bad_steps.rows
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Go on counting."""
-        self.bad_steps.count = checkpoint["bad_steps"]
+        self.bad_steps.rows = list(checkpoint["bad_steps"])
 
     def train_dataloader(self):
         """This device's share of the training examples."""
@@ -125,21 +152,24 @@ class MixITSystem(TrainingSystem):
     :func:`mixit_mss.losses.mixit_loss`.
     """
 
-    def common_step(self, batch: Tensor, batch_nb: int, train: bool = True) -> Tensor:
-        """Mean MixIT loss (dB) of a batch."""
+    def example_losses(self, batch: Tensor) -> Tensor:
+        """MixIT loss (dB) of each example."""
         if isinstance(self.model, Masking):
-            return mixit_loss_by_masks(self.model, batch, **self.loss_options).mean()
-        return mixit_loss(self(batch.sum(1)), batch, **self.loss_options)[0].mean()
+            return mixit_loss_by_masks(self.model, batch, **self.loss_options)
+        return mixit_loss(self(batch.sum(1)), batch, **self.loss_options, check=False)[0]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_nb: int) -> None:
         """Loss, and what tells separation from collapse, see :mod:`mixit_mss.training.health`."""
         mixtures, _ = batch
         estimates = self(mixtures.sum(1))
-        loss, assignment = mixit_loss(estimates, mixtures, **self.loss_options)
+        loss, assignment = mixit_loss(estimates, mixtures, **self.loss_options, check=False)
+        self.sums.add("val_loss", loss)
+        fine = loss.isfinite()
+        loss, assignment, mixtures = loss[fine], assignment[fine], mixtures[fine]
+        estimates = estimates[fine]
         power = estimates.float().square().mean((-2, -1))
         active = power > power.amax(1, keepdim=True) / 100
         one_output = torch.from_numpy(snr_matrix(estimates.float(), mixtures)).amax(1)
-        self.sums.add("val_loss", loss)
         self.sums.add("active_outputs", active.sum(1))
         self.sums.add("outputs_to_first_mixture", assignment[:, 0].float().mean(-1))
         self.sums.add("snr_of_remix", -loss / mixtures.shape[1])
@@ -159,7 +189,8 @@ def mixit_loss_by_masks(model: Masking, mixtures: Tensor, solver: str, **options
 
     Outputs that belong to one mixture are added up as masks.  The estimates are linear in the
     masks, so the loss and its gradient are the same, but the gradient passes through one inverse
-    STFT per mixture instead of one per output.
+    STFT per mixture instead of one per output.  An example with NaN or infinity among its estimates
+    has a loss that is no finite number.
 
     Args:
         model: with ``masks`` and ``apply_masks``, as :class:`mixit_mss.models.BSLocoformer`.
@@ -173,7 +204,7 @@ def mixit_loss_by_masks(model: Masking, mixtures: Tensor, solver: str, **options
     masks, spectrum = model.masks(mixtures.sum(1))
     with torch.no_grad():
         estimates = model.apply_masks(masks, spectrum, length)
-        owner = assign_outputs(estimates, mixtures, solver, **options)
+        owner = assign_outputs(estimates, mixtures, solver, **options, check=False)
         del estimates
     remixed = model.apply_masks(remix(masks, owner, mixtures.shape[1]), spectrum, length)
     return thresholded_snr(remixed, mixtures, **options).sum(-1)
@@ -191,11 +222,12 @@ class SupervisedSystem(TrainingSystem):
 
     song_of: Tensor
 
-    def common_step(self, batch: Tensor, batch_nb: int, train: bool = True) -> Tensor:
-        """Mean loss (dB) over the batch and its stems."""
+    def example_losses(self, batch: Tensor) -> Tensor:
+        """Mean loss (dB) over the stems of each example."""
         mixture = batch.sum(1)
         estimates = self(mixture)
-        return zero_reference_snr(estimates, batch, mixture[:, None], **self.loss_options).mean()
+        loss = zero_reference_snr(estimates, batch, mixture[:, None], **self.loss_options)
+        return loss.flatten(1).mean(1)
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sums."""

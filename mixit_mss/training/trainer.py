@@ -104,7 +104,8 @@ def train(
     )
     _arrange(model, run)
     loaders = Loaders(datasets, run, at_once, hardware.world_size, done)
-    bad_steps = BadSteps(folder, run.batch_size, run.max_bad_steps)
+    songs_of = getattr(datasets.train, "songs_of", None)
+    bad_steps = BadSteps(folder, run.batch_size, run.max_bad_steps, songs_of)
     system = _system(system_class, model, loaders, config, trainer.precision, seed, bad_steps)
     song_of = getattr(datasets.valid, "song_of", None)
     if song_of is not None:

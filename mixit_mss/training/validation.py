@@ -34,16 +34,22 @@ class Sums:
         """Add a value (batch,) per example; those that are NaN or infinite are left out."""
         values = values.detach().to(self._device, torch.float64)
         finite = values[values.isfinite()]
-        new = torch.stack([finite.sum(), torch.tensor(float(len(finite))).to(finite)])
+        counts = torch.tensor([len(finite), len(values)]).to(finite)
+        new = torch.stack([finite.sum(), *counts])
         self._sums[name] = self._sums[name] + new if name in self._sums else new
 
     def means(self, strategy) -> dict[str, Tensor]:
         """The means, the same on every device."""
         means = {}
-        for name, pair in self._sums.items():
-            total, count = strategy.reduce(pair, reduce_op="sum")
+        for name, sums in self._sums.items():
+            total, count, _ = strategy.reduce(sums, reduce_op="sum")
             means[name] = (total / count).float()
         return means
+
+    def left_out(self, name: str, strategy) -> tuple[int, int]:
+        """How many values of all devices were not finite, and how many there were in all."""
+        _, count, added = strategy.reduce(self._sums[name].clone(), reduce_op="sum").tolist()
+        return int(added - count), int(added)
 
 
 class SongScores:
@@ -59,13 +65,16 @@ class SongScores:
         self._energies = torch.zeros(2, songs, stems, dtype=torch.float64, device=device)
 
     def add(self, songs: Tensor, estimates: Tensor, references: Tensor) -> None:
-        """Add chunks: song (batch,), estimates and references (batch, stem, channel, sample)."""
+        """Add chunks: song (batch,), estimates and references (batch, stem, channel, sample).
+
+        Chunks with estimates that are NaN or infinite are left out.
+        """
         estimates, references = estimates.detach().float(), references.float()
-        for energies, signal in zip(
-            self._energies, (references, references - estimates), strict=True
-        ):
-            energy = signal.square().sum((-2, -1)).to(energies)
-            energies.index_add_(0, songs.to(energies.device), energy)
+        energy = torch.stack(
+            [signal.square().sum((-2, -1)) for signal in (references, references - estimates)]
+        ).to(self._energies)
+        fine = energy.isfinite().all(-1).all(0)
+        self._energies.index_add_(1, songs.to(fine.device)[fine], energy[:, fine])
 
     def usdr(self, strategy) -> Tensor:
         """Mean over songs and stems, silent ones left out; the same on every device."""

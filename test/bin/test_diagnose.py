@@ -72,7 +72,7 @@ def test_files_words_and_nothing_the_second_time(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"stems": "low,low"}, "give different names"),
+        ({"stems": "low,low"}, "must be different names"),
         ({"stems": "mixture,low"}, "names of stems"),
         ({"stems": "low"}, "low alone is no mixture"),
         ({"stems": "low,flute"}, "no stem 'flute'"),

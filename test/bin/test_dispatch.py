@@ -80,7 +80,7 @@ def test_options_of_the_cluster_are_added_changed_and_taken_away():
         (["--slurm-options", "nodes=3", "--", "segment"], "nodes cannot be set; it follows"),
         (["--", "sing"], "no command 'sing' after --"),
         (["--", "dispatch"], "no command 'dispatch' after --"),
-        (["--num-jobs", "0", "--", "segment"], "--num-jobs must be at least 1"),
+        (["--num-jobs", "0", "--", "segment"], "--num-jobs 0 must be a whole number from 1"),
     ],
 )
 def test_what_cannot_be(tmp_path, words, sentence):

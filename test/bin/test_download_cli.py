@@ -162,15 +162,15 @@ def test_kill_it_anywhere_and_the_same_command_finishes(server, tmp_path):
 
 
 def test_mistakes_are_one_sentence(server, tmp_path, capsys):
-    def said(*argv):
-        assert main(["download", *argv]) == 1
+    def said(*argv, status=1):
+        assert main(["download", *argv]) == status
         error = capsys.readouterr().err
         assert "Traceback" not in error and error.count("\n") == 1
         return error
 
     out = ["--out", str(tmp_path)]
-    assert "--connections must be at least 1" in said("fma", *out, "--connections", "0")
-    assert "must begin with http://" in said("fma", *out, "--base-url", "ftp://x")
+    assert "--connections 0 must be" in said("fma", *out, "--connections", "0", status=2)
+    assert "must begin with http://" in said("fma", *out, "--base-url", "ftp://x", status=2)
     assert "has no fma_small/ or" in said("fma", *out, "--fma-dir", str(tmp_path))
     assert "train/ has 0 songs" in said("musdb18hq", *out, "--musdb-dir", str(tmp_path))
     with serving(dict(ZIPS)) as mirror:  # other zips than the published ones

@@ -245,9 +245,6 @@ def test_requests_that_cannot_be_met_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="empty' holds no song"):
         find_songs([tmp_path / "empty"])
     make_song(tmp_path / "same.wav")
-    make_song(tmp_path / "same.flac", subtype="PCM_16")
-    with pytest.raises(UserError, match="both be written"):
-        find_songs([tmp_path / "same.wav", tmp_path / "same.flac"])
     with pytest.raises(UserError, match="hop-seconds"):
         Options(chunk_seconds=1.0, hop_seconds=2.0)
     with pytest.raises(UserError, match="batch-size"):
@@ -265,6 +262,80 @@ def test_requests_that_cannot_be_met_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="no model folder"):
         separate_files(find_songs([tmp_path / "same.wav"]), tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_files_that_would_share_a_name_keep_what_tells_them_apart(tmp_path):
+    for name in ("same.wav", "same.flac", "x/same.wav", "x/mixture.wav"):
+        make_song(tmp_path / name, subtype="PCM_16")
+    paths = [tmp_path / name for name in ("same.wav", "same.flac", "x/same.wav", "x/mixture.wav")]
+    assert [song.name for song in find_songs(paths[:2])] == ["same.wav", "same.flac"]
+    assert [song.name for song in find_songs(paths[::2])] == [f"{tmp_path.name}/same", "x/same"]
+    (tmp_path / "link.wav").symlink_to("same.wav")
+    again = [paths[0], tmp_path / "x/../same.wav", tmp_path / "link.wav"]
+    assert [song.name for song in find_songs(again)] == ["same"]
+
+
+@pytest.mark.parametrize("name", ["...wav", "..wav", ".wav", "-x.wav", "a\nb.wav", "caf\udce9.wav"])
+def test_odd_names_stay_inside_the_folder(tmp_path, name):
+    make_song(tmp_path / "in/song.wav")
+    (tmp_path / "in/song.wav").rename(tmp_path / "in" / name)
+    (tmp_path / "precious.txt").write_text("precious")
+    assert run([tmp_path / "in" / name], tmp_path / "out/here")[0].status == "separated"
+    found = {os.path.relpath(path, tmp_path) for path in tmp_path.rglob("*.wav")}
+    (folder,) = (tmp_path / "out/here").iterdir()
+    assert found == {f"in/{name}"} | {f"out/here/{folder.name}/{stem}.wav" for stem in GAINS}
+    assert (tmp_path / "precious.txt").read_text() == "precious"
+
+
+def test_a_mixture_one_folder_up_deletes_nothing(tmp_path, monkeypatch):
+    make_song(tmp_path / "mixture.wav")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/thesis.tex").write_text("years")
+    monkeypatch.chdir(tmp_path / "work")
+    assert run(["../mixture.wav"], "separated")[0].status == "separated"
+    assert (tmp_path / "work/thesis.tex").read_text() == "years"
+    assert written(tmp_path / "work/separated" / tmp_path.name) == {f"{s}.wav" for s in GAINS}
+
+
+def test_names_of_a_manifest_stay_inside_the_folder(tmp_path):
+    make_song(tmp_path / "in.wav")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/vocals.wav").write_text("mine")
+    songs = [Song(n, (tmp_path / "in.wav",)) for n in ("../thesis", str(tmp_path / "thesis"))]
+    outcomes = separate_files(
+        songs, "none", tmp_path / "out", device="cpu", load=lambda _: GainModel()
+    )
+    assert [outcome.status for outcome in outcomes] == ["separated"] * 2
+    assert (tmp_path / "thesis/vocals.wav").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.wav", "out", "thesis"]
+
+
+def test_our_own_stems_and_the_out_folder_are_no_songs(tmp_path):
+    make_song(tmp_path / "songs/a.wav")
+    for out in (tmp_path / "songs/separated", tmp_path / "songs"):
+        for status in ("separated", "unchanged"):
+            outcomes = run([tmp_path / "songs"], out)
+            assert [(o.song, o.status) for o in outcomes] == [("a", status)]
+
+
+def test_other_requests_add_to_a_folder(tmp_path):
+    song, out = tmp_path / "song.wav", tmp_path / "out"
+    make_song(song)
+    first, second = list(GAINS)[:2]
+    run([song], out, stems=(first,))
+    (out / "song/notes.txt").write_text("mine")
+    before = (out / f"song/{first}.wav").stat().st_mtime_ns
+    run([song], out, stems=(second,))
+    assert written(out / "song") == {f"{first}.wav", f"{second}.wav", "notes.txt"}
+    assert (out / f"song/{first}.wav").stat().st_mtime_ns == before
+    assert run([song], out, stems=(first,), batch_size=3)[0].status == "unchanged"
+    make_song(tmp_path / "x/song/one.wav")
+    run([tmp_path / "x"], out)
+    make_song(song, seconds=1.0)
+    run([song], out)
+    assert written(out / "song/one") == {f"{stem}.wav" for stem in GAINS}
+    (out / f"song/{first}.wav").unlink()
+    assert run([song], out)[0].status == "separated"  # what is gone is made again
 
 
 def test_patterns_stand_for_what_they_match(tmp_path):
@@ -295,18 +366,25 @@ def test_a_python_call_does_it_all(tmp_path, monkeypatch, capsys):
     assert "K. Saijo and Y. Bando" in capsys.readouterr().err
 
 
-def test_no_folder_of_anybody_else_is_replaced(tmp_path):
+def test_no_file_of_anybody_else_is_replaced(tmp_path):
     make_song(tmp_path / "band/one/mixture.wav")
+    mixture = (tmp_path / "band/one/mixture.wav").read_bytes()
     (tmp_path / "band/two").mkdir()
     (tmp_path / "band/two/diary.txt").write_text("dear diary")
-    make_song(tmp_path / "two.wav")
-    songs = [tmp_path / "band/one/mixture.wav", tmp_path / "two.wav"]
+    (tmp_path / "band/three").mkdir()
+    (tmp_path / "band/three/bass.wav").write_text("my own bass")
+    for name in ("two", "three"):
+        make_song(tmp_path / f"{name}.wav")
+    songs = [tmp_path / "band/one/mixture.wav", tmp_path / "two.wav", tmp_path / "three.wav"]
     outcomes = run(songs, tmp_path / "band")
-    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
-    assert "would replace it" in outcomes[0].reason
-    assert "was not written by this command" in outcomes[1].reason
-    assert written(tmp_path / "band/one") == {"mixture.wav"}
-    assert written(tmp_path / "band/two") == {"diary.txt"}
+    assert [outcome.status for outcome in outcomes] == ["separated", "separated", "failed"]
+    assert "bass.wav' is there already and was not written by mixit-mss" in outcomes[2].reason
+    stems = {f"{stem}.wav" for stem in GAINS}
+    assert written(tmp_path / "band/one") == {"mixture.wav"} | stems
+    assert (tmp_path / "band/one/mixture.wav").read_bytes() == mixture
+    assert written(tmp_path / "band/two") == {"diary.txt"} | stems
+    assert written(tmp_path / "band/three") == {"bass.wav"}
+    assert (tmp_path / "band/three/bass.wav").read_text() == "my own bass"
 
 
 def test_what_the_listener_should_know_is_said_once(tmp_path, capsys):

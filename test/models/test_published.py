@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mixit_mss import machine
 from mixit_mss.bin.import_official import main
 from mixit_mss.errors import UserError
 from mixit_mss.models.hub import load_model
@@ -92,3 +93,60 @@ def test_there_are_the_papers_networks():
     assert len(NAMES) == len(set(NAMES)) == 3 + 3 + 3 + 8 + 4
     assert "sup.musdb18hq.bslocoformer-medium.mixit-fma-large-pretrained" in NAMES
     assert "mixit.fma-full.bslocoformer-medium.12outputs" in NAMES
+
+
+PREFIX = "model.model."
+ENCODER = f"{PREFIX}band_split_module.band_split_module.0.1.weight"
+BIAS = f"{PREFIX}band_split_module.bandwise_decoding_module.0.4.bias"
+
+
+def bent(entries, name, change):
+    return {**entries, name: change(entries[name])}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda entries: [1, 2], "no entry begins with"),
+        (lambda entries: 3, "no entry begins with"),
+        (lambda entries: None, "no entry begins with"),
+        (lambda entries: torch.zeros(3), "no entry begins with"),
+        (lambda entries: {"state_dict": [1]}, "no entry begins with"),
+        (lambda entries: {"state_dict": None, "epoch": 1}, "no entry begins with"),
+        (lambda entries: {1: 2, "a": 3}, "no entry begins with"),
+        (lambda entries: {"epoch": 1, "global_step": 2}, "no entry begins with"),
+        (lambda entries: {**entries, ENCODER: 3}, "is no tensor of floating-point numbers"),
+        (lambda entries: bent(entries, ENCODER, lambda t: t.int()), "is no tensor of floating"),
+        (lambda entries: bent(entries, ENCODER, lambda t: t.to_sparse()), "is no tensor of float"),
+        (lambda entries: bent(entries, ENCODER, lambda t: t * float("nan")), "NaN or infinite"),
+        (lambda entries: bent(entries, ENCODER, lambda t: torch.zeros(())), "axes are expected"),
+        (lambda entries: bent(entries, BIAS, lambda t: torch.zeros(3, 3)), "axes are expected"),
+        (lambda entries: bent(entries, BIAS, lambda t: torch.zeros(3)), "num_sources 0 must be"),
+        (
+            lambda entries: bent(entries, ENCODER, lambda t: torch.zeros(1).expand(4000, 8, 1)),
+            "dim 4000 must be",
+        ),
+    ],
+)
+def test_other_checkpoints_are_one_sentence(tmp_path, entries, make, message):
+    torch.save(make(entries), tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match=message) as caught:
+        import_official(tmp_path / "x.ckpt", **HEADS)
+    assert str(caught.value).count("\n") == 0
+
+
+def test_damaged_files_and_folders(tmp_path, entries):
+    whole = save(tmp_path / "whole.pth", entries).read_bytes()
+    for content in (b"", whole[:100], whole[:-50], b"\x80\x02." * 10, whole[: len(whole) // 2]):
+        (tmp_path / "part.pth").write_bytes(content)
+        with pytest.raises(UserError, match="is not a file of weights"):
+            import_official(tmp_path / "part.pth", **HEADS)
+    with pytest.raises(UserError, match="neither a file nor"):
+        import_official(tmp_path)
+
+
+def test_a_file_that_memory_does_not_hold_is_not_read(tmp_path, entries, monkeypatch):
+    path = save(tmp_path / "model.pth", entries)
+    monkeypatch.setattr(machine, "free_bytes", lambda: 1000)
+    with pytest.raises(UserError, match=r"model\.pth' needs .* GiB of memory"):
+        import_official(path, **HEADS)

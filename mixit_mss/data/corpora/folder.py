@@ -1,79 +1,193 @@
-"""Anybody's own songs: a folder of songs, or one folder per song with its stems."""
+"""Anybody's own songs: a folder of songs, or one folder per song with its stems.
+
+A file is a song if it holds audio, whatever it is called.  To open each of a hundred thousand would
+take an hour, so what is called like audio is taken, what is called like pictures or text is not, and
+only the rest is looked into.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from mixit_mss.data import audio
 from mixit_mss.data.corpora import Record
 from mixit_mss.data.manifest import SPLITS
 from mixit_mss.errors import UserError
 
 # Lossless formats first: of two files for one stem, the earlier suffix is taken.
-SUFFIXES = (
-    *(".wav", ".flac", ".aiff", ".aif", ".w64", ".caf", ".wv", ".ape"),
-    *(".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka"),
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".aiff", ".aif", ".w64", ".caf", ".wv", ".ape", ".wave", ".aifc", ".rf64"),
+    *(".au", ".snd", ".tta", ".tak", ".shn"),
+    *(".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".mka", ".mp2", ".m4b", ".spx"),
+    *(".ac3", ".eac3", ".dts", ".mpc", ".weba", ".amr"),
 )
+# They may be silent, and .ts is more often a program.
+VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".flv", ".ts")
+SUFFIXES = (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES)  # in the order in which stems are taken
+_OTHERS = (
+    "jpg jpeg png gif bmp webp tif tiff svg ico heic psd pdf txt md rst html htm xml json "
+    "jsonl yaml yml toml ini cfg csv tsv log nfo cue m3u m3u8 pls xspf accurip sfv md5 sha1 "
+    "sha256 lrc srt vtt ass sub mid midi musicxml mscz gp gp5 py pyc ipynb sh bat c h cpp js "
+    "css lock doc docx xls xlsx ppt pptx odt ods zip gz bz2 xz zst tar 7z rar iso exe dll so "
+    "torrent url lnk db sqlite plist partial part tmp bak npy npz pkl pt pth ckpt safetensors "
+    "h5 hdf5 parquet tfrecord "
+)
+OTHER_SUFFIXES = frozenset(f".{name}" for name in _OTHERS.split())
+NAMED = 5  # files in a sentence
+NO_AUDIO, HIDDEN = "no audio", "hidden"
+UNKNOWN_STEM, STRAY = "a stem that was not asked for", "in no song of train, valid or test"
 
 
-def unlabelled_songs(folder: str | Path) -> list[Record]:
-    """Every song at any depth below ``folder``, sorted; hidden files and folders are left out.
+@dataclass
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        songs: the records of all audio files, sorted.
+        left_out: path and reason of each other file, such as ``("a/cover.jpg", "no audio")``.
+    """
+
+    songs: list[Record] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def words(self) -> str:
+        """A sentence to print: how many files were left out, and why; empty if none was."""
+        parts = []
+        for reason in dict.fromkeys(reason for _, reason in self.left_out):
+            names = [os.path.basename(path) for path, why in self.left_out if why == reason]
+            few = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+            parts.append(f"{len(names)} ({reason}): {few}")
+        count = len(self.left_out)
+        files = "1 file was" if count == 1 else f"{count} files were"
+        return f"{files} left out; {'; '.join(parts)}" if parts else ""
+
+
+def find_unlabelled(folder: str | Path) -> Found:
+    """Every song at any depth below ``folder``; hidden files and folders are left out.
 
     A song's name is its path below ``folder`` without the suffix, or with it where the name would
-    stand for two files.
+    stand for two files.  Names such as ``...Baby`` are not hidden: that is one dot.
 
     Raises:
         UserError: there is no such folder, or no song in it.
     """
-    paths = sorted(_audio_files(_existing(folder)))
+    found, paths = Found(), []
+    root = _existing(folder)
+    for path in sorted(_files(root)):
+        name = os.path.basename(path)
+        if _is_hidden(name):
+            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("._"):
+                found.left_out.append((path, HIDDEN))
+        elif _is_song(path):
+            paths.append(path)
+        else:
+            found.left_out.append((path, NO_AUDIO))
     if not paths:
-        raise UserError(f"'{folder}' holds no song ({', '.join(SUFFIXES)})")
-    names = [PurePath(path).relative_to(os.path.abspath(folder)) for path in paths]
-    short = [name.with_suffix("").as_posix() for name in names]
+        raise UserError(f"'{folder}' holds no song, that is, no file with audio in it")
+    names = [PurePath(path).relative_to(root) for path in paths]
+    short = [_without_suffix(name) for name in names]
     taken = Counter(short) + Counter(name.as_posix() for name in names)
-    return [
+    found.songs = [
         Record(path, brief if taken[brief] == 1 else name.as_posix(), "mixture")
         for path, name, brief in zip(paths, names, short, strict=True)
     ]
+    return found
 
 
-def labelled_songs(folder: str | Path, stems: list[str]) -> list[Record]:
+def unlabelled_songs(folder: str | Path) -> list[Record]:
+    """The songs that :func:`find_unlabelled` finds.
+
+    Raises:
+        UserError: there is no such folder, or no song in it.
+    """
+    return find_unlabelled(folder).songs
+
+
+def find_labelled(folder: str | Path, stems: list[str]) -> Found:
     """Stems and mixtures of a folder in the layout of MUSDB18-HQ.
 
-    The layout is ``folder/{train,valid,test}/<song>/{mixture,<stem>, ...}.<suffix>``; ``mixture``
-    and the splits other than train may be missing.  A song that lacks a stem is listed with the
-    files that it has.
+    The layout is ``folder/{train,valid,test}/<song>/{mixture,<stem>, ...}.<suffix>``, the suffix in
+    capitals or not; ``mixture`` and the splits other than train may be missing.  A song that lacks a
+    stem is listed with the files that it has.
 
     Raises:
         UserError: there is no such folder, or no song with a stem in it.
     """
-    root = _existing(folder)
-    records = []
-    for split in SPLITS:
+    root, found = _existing(folder), Found()
+    for split in sorted(os.listdir(root), key=_split_order):
         if not (root / split).is_dir():
             continue
-        songs = (entry for entry in (root / split).iterdir() if entry.is_dir())
-        for song in sorted(songs, key=lambda entry: entry.name):
-            if song.name.startswith("."):
-                continue
-            for stem in ("mixture", *stems):
-                path = next(
-                    (song / f"{stem}{s}" for s in SUFFIXES if _is_file(song, stem, s)), None
-                )
-                if path is not None:
-                    records.append(Record(str(path), song.name, stem, split))
-    if not any(record.stem != "mixture" for record in records):
+        if split not in SPLITS:
+            if not _is_hidden(split):
+                found.left_out += [(path, STRAY) for path in _called_audio(root / split)]
+            continue
+        for song in sorted((root / split).iterdir(), key=lambda entry: entry.name):
+            if not song.is_dir():
+                if song.name.lower().endswith(AUDIO_SUFFIXES):
+                    found.left_out.append((str(song), STRAY))
+            elif _is_hidden(song.name):
+                found.left_out += [(path, HIDDEN) for path in _called_audio(song)]
+            else:
+                _add_stems(found, song, split, stems)
+    if not any(record.stem != "mixture" for record in found.songs):
         raise UserError(
             f"'{folder}' holds no stem; it needs train/<song>/{stems[0]}.wav and so on, "
             "and likewise valid/ and test/"
         )
-    return records
+    return found
 
 
-def _is_file(song: Path, stem: str, suffix: str) -> bool:
-    return (song / f"{stem}{suffix}").is_file()
+def labelled_songs(folder: str | Path, stems: list[str]) -> list[Record]:
+    """The stems and mixtures that :func:`find_labelled` finds.
+
+    Raises:
+        UserError: there is no such folder, or no song with a stem in it.
+    """
+    return find_labelled(folder, stems).songs
+
+
+def _add_stems(found: Found, song: Path, split: str, stems: list[str]) -> None:
+    order = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
+    best: dict[str, tuple[int, str]] = {}
+    for name in sorted(os.listdir(song)):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in order or _is_hidden(name) or not (song / name).is_file():
+            continue
+        best[stem] = min(best.get(stem, (len(order), "")), (order[suffix.lower()], name))
+    for stem in ("mixture", *stems):
+        if stem in best:
+            found.songs.append(Record(str(song / best[stem][1]), song.name, stem, split))
+    others = sorted(set(best) - {"mixture", *stems})
+    found.left_out += [(str(song / best[stem][1]), UNKNOWN_STEM) for stem in others]
+
+
+def _called_audio(folder: Path) -> Iterator[str]:
+    return (path for path in sorted(_files(folder)) if path.lower().endswith(AUDIO_SUFFIXES))
+
+
+def _is_song(path: str) -> bool:
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in AUDIO_SUFFIXES:
+        return True
+    return suffix not in OTHER_SUFFIXES and audio.has_audio(path)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") and not name.startswith("..")
+
+
+def _without_suffix(name: PurePath) -> str:
+    """The path without its last suffix, unless nothing but dots would be left of the file's name."""
+    brief = name.with_suffix("")
+    return (brief if brief.name.strip(".") else name).as_posix()
+
+
+def _split_order(name: str) -> tuple[int, str]:
+    return (SPLITS.index(name) if name in SPLITS else len(SPLITS), name)
 
 
 def _existing(folder: str | Path) -> Path:
@@ -82,8 +196,8 @@ def _existing(folder: str | Path) -> Path:
     return Path(os.path.abspath(folder))
 
 
-def _audio_files(folder: Path) -> Iterator[str]:
-    """Paths of audio files, through links to folders, but into no folder twice."""
+def _files(folder: Path) -> Iterator[str]:
+    """Paths of files, through links to folders, but into no folder twice and no hidden one."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -91,7 +205,7 @@ def _audio_files(folder: Path) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        for name in files:
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                yield os.path.join(parent, name)
+        folders[:] = sorted(
+            name for name in folders if not _is_hidden(name) and not name.startswith("__MACOSX")
+        )
+        yield from (os.path.join(parent, name) for name in files)

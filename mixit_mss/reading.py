@@ -1,0 +1,43 @@
+"""Small files of other people, read with care: only regular ones, and no more than is sensible."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from mixit_mss.errors import UserError
+
+
+def read_text(path: str | Path, most: int) -> str:
+    """The text of a regular file.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        UserError: it cannot be read, is a folder, a pipe or a device, is larger, or is not UTF-8.
+    """
+    content = _read(path, most)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path}: is UTF-16 text; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}: line {line} is not UTF-8 text; save it as UTF-8") from error
+
+
+def _read(path: str | Path, most: int) -> bytes:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{path}: is no file that could be read, but a folder, pipe or device")
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
+    except (OSError, ValueError) as error:  # a ValueError where the path holds NUL
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason})") from error
+    if len(content) > most:
+        raise UserError(f"{path}: is larger than {most // 1024} KiB, which such a file never is")
+    return content
