@@ -237,12 +237,13 @@ def _signal_of(code: int) -> str:
 
 def _innermost(stack: str) -> str:
     """The innermost line of ours in what faulthandler wrote of the main thread."""
-    main = stack.rsplit("Current thread", 1)[-1] or stack
-    lines = [line for line in main.splitlines() if "/mixit_mss/" in line]
+    main = stack.rsplit("Current thread", 1)[-1]
+    calls = [line for line in main.splitlines() if 'File "' in line]
+    lines = [line for line in calls if "/mixit_mss/" in line] or calls
     if not lines:
         return "an unknown place"
     file, _, rest = lines[0].strip().removeprefix('File "').partition('"')
-    return f"{file.rpartition('/mixit_mss/')[2]}{rest.replace(', line ', ':').replace(' in', '')}"
+    return f"{file.rpartition('/mixit_mss/')[2] or Path(file).name}{rest.replace(', line ', ':').replace(' in', '')}"
 
 
 def make_seeds(folder: Path) -> None:

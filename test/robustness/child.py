@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
+import io
 import json
 import os
 import pickle
@@ -57,11 +58,7 @@ def _run(make: Make, seeds: Path, places: Places) -> int:
         (2, places.err, 1),
     ):
         _redirect(number, path, mode)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-    sys.stderr = open(
-        2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
-    )  # noqa: SIM115
+    sys.stdin, sys.stdout, sys.stderr = _stream(0, "r"), _stream(1, "w"), _stream(2, "w")
     faulthandler.register(signal.SIGUSR1, file=places.stack.open("w"), all_threads=True)
     box = Sandbox(places.root, seeds)
     call = make(box)
@@ -82,6 +79,14 @@ def _redirect(number: int, path: str | Path, mode: int) -> None:
     opened = os.open(path, flags, 0o600)
     os.dup2(opened, number)
     os.close(opened)
+
+
+def _stream(number: int, mode: str) -> io.TextIOWrapper:
+    """As Python opens its own: errors appear at once, line by line."""
+    errors = "strict" if number == 0 else "backslashreplace"
+    file = os.fdopen(number, mode, encoding="utf-8", errors=errors, closefd=False)
+    file.reconfigure(line_buffering=number == 2)
+    return file
 
 
 def _enter(box: Sandbox) -> None:

@@ -69,7 +69,7 @@ def place_of(text: str) -> str:
     A repeated fault has one place, whatever its words were.
     """
     last = text.rsplit(TRACEBACK, 1)[1]
-    frames = [frame for frame in FRAME.finditer(last)]
+    frames = list(FRAME.finditer(last))
     ours = [frame for frame in frames if "/mixit_mss/" in frame["file"]] or frames
     after = last[frames[-1].end() :] if frames else last
     raised = next((m for m in RAISED.finditer(after) if not m[0].startswith(" ")), None)
