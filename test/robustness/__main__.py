@@ -32,7 +32,8 @@ Kinds: audio (sounds of 16 formats), tables (CSV), yaml (configs), json (model c
 checkpoints (weights), zips (archives on a server), names (of songs, stems, labels), arguments.
 The exit status is 1 where something was found that test/robustness/known.py does not list.
 Faults: traceback, status, silence (failed without a word), killed, time, memory, processes, written
-outside of its folder, changed, removed, left behind (a temporary file). Linux only."""
+outside of its folder, changed, removed, left behind (a temporary file), let in (a file that was not
+given was read). Linux only."""
 
 
 def build_parser() -> argparse.ArgumentParser:

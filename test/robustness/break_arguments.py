@@ -13,6 +13,7 @@ from test.robustness.sandbox import Call, Sandbox
 FILES_OUT = ("--page", "--figures", "--jobs-folder", "--out")
 LEFT_OUT = {
     "--help": "its text is no input",
+    "--debug": "prints a traceback, as it is asked to",
     "--wandb": "asks a server on the internet",
     "--num-nodes": "waits for other machines, as it has to",
 }

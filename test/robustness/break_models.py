@@ -22,7 +22,6 @@ WITH_WEIGHTS = (
     "separate",
     "select_channels",
     "diagnose",
-    "plan_init",
     "finetune",
 )
 WITH_WEIGHTS += (

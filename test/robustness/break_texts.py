@@ -12,18 +12,10 @@ from test.robustness import calls
 from test.robustness.mutations import NAMES, NUMBERS, PATHS, Generator, break_bytes, encode, pick
 from test.robustness.sandbox import Call, Sandbox
 
-WITH_YAML = ("plan", "plan_init", *("pretrain",) * 4, *("finetune",) * 3)
+WITH_YAML = ("plan", *("pretrain",) * 5, *("finetune",) * 4)
 LONG = ("epochs", "steps_per_epoch", "validation_chunks", "chunk_seconds")
 """What makes a training long, as it should: such configs are planned, not followed."""
-WITH_JSON = (
-    "separate",
-    "separate",
-    "plan_init",
-    "report",
-    "report",
-    "separate_again",
-    "select_channels",
-)
+WITH_JSON = (*("separate",) * 3, *("report",) * 3, *("separate_again", "select_channels"))
 WITH_JSON += ("diagnose", "resume", "load_model", "load_model", "finetune")
 VALUES: tuple[Any, ...] = (
     *(

@@ -123,6 +123,8 @@ class _Running:
             stack = places.stack.read_text(errors="replace") if places.stack.exists() else ""
             verdict.faults.append((self.ended, _innermost(stack)))
         verdict.faults += spoken_faults(verdict.status, out, err, places.root / "state")
+        if call.forbidden and verdict.status == 0:
+            verdict.faults.append(("let in", call.forbidden))
         killed = bool(self.ended) or verdict.status is None
         for text in damage(places.root, call, before, killed):
             group, name = text.split(": ", 1)

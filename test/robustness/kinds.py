@@ -21,19 +21,19 @@ from test.robustness.break_texts import json_files, yaml_files
 from test.robustness.break_zips import zips
 from test.robustness.campaign import Job
 from test.robustness.mutations import Generator, break_bytes, break_table, encode, pick
-from test.robustness.sandbox import Call, Sandbox
+from test.robustness.sandbox import SECRET, Call, Sandbox
 
 ROUND_TRIPS = (*("separate",) * 4, "separate_folder", "separate_pipe", *("segment",) * 3)
 OTHERS = (*("segment_labelled", "segment_table", "segment_fma", "separate_manifest", "score"),)
 OTHERS += ("score_folder", "select_channels", "diagnose", "report")
 FORMATS = ("wav", "wav", "wav", "flac", "mp3", "mp3", "ogg", "opus", "m4a", "aiff", "w64", "wv")
 FORMATS += ("aac", "mkv", "avi", "au")
-TABLES = ("separate_manifest", "segment_table", "segment_fma", "make_manifests", "plan_init")
+TABLES = ("separate_manifest", "segment_table", "segment_fma", "make_manifests", "finetune")
 TABLES += ("select_channels", "diagnose", "score", "report", "curves", "download")
 TABLES += ("download_nothing", "pretrain", "read_manifest", "read_manifest")
 PLAYLISTS = (
-    "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{root}/secret/album/mixture.wav\n#EXT-X-ENDLIST\n",
-    "ffconcat version 1.0\nfile '{root}/secret/album/mixture.wav'\n",
+    "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n",
+    "ffconcat version 1.0\nfile '{secret}'\n",
     "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=audio 9 RTP/AVP 0\n",
     "<?xml version='1.0'?><MPD type='static'><BaseURL>file://{root}/secret/</BaseURL></MPD>",
     "[playlist]\nFile1=http://127.0.0.1:9/x\n",
@@ -54,7 +54,11 @@ def audio(box: Sandbox, generator: Generator) -> Call:
         path = call.aims["audio"][0]
     draw = generator.random()
     if draw < 0.05:
-        content, way = pick(generator, PLAYLISTS).format(root=box.root).encode(), "playlist"
+        content, way = (
+            pick(generator, PLAYLISTS).format(root=box.root, secret=box.root / SECRET).encode(),
+            "playlist",
+        )
+        call.forbidden = "what a playlist names was read" if call.argv[0] == "separate" else ""
     elif draw < 0.12:
         wave = np.tile(np.float32(pick(generator, (np.nan, np.inf, 1e38, 1e-42))), (2000, 2))
         content, way = floating_wav(wave), "samples that are no numbers"

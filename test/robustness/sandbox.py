@@ -33,6 +33,8 @@ STRANGERS = (
     f"{WORK}/out/notes.txt",
     f"{WORK}/out/photos/mine.jpg",
 )
+SECRET = "secret/album/mixture.wav"
+"""A sound that nobody gave."""
 OURS = ("tmp", "state", "home")
 
 
@@ -48,6 +50,7 @@ class Call:
         stdin: file to read as standard input.
         serve: files by their names on a server, whose address ``{url}`` in ``argv`` stands for.
         aims: inputs that a mutation may break, for one kind of mutation each.
+        forbidden: what it would mean if this succeeded; empty if it may.
         note: what was broken, in words.
     """
 
@@ -58,6 +61,7 @@ class Call:
     stdin: Path | None = None
     serve: dict[str, Path] = field(default_factory=dict)
     aims: dict[str, list[Path]] = field(default_factory=dict)
+    forbidden: str = ""
     note: str = ""
 
 
@@ -72,6 +76,7 @@ class Sandbox:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"only copy of {name}\n")
+        shutil.copy(seeds / "sounds/song.wav", root / SECRET)
         for name in OURS:
             (root / name).mkdir()
         os.mkfifo(self.inputs / "fifo")

@@ -110,6 +110,10 @@ def eats_in_a_child():
     subprocess.run([sys.executable, "-c", code])
 
 
+def opens_what_is_not_given():
+    Path("../../../secret/album/mixture.wav").read_bytes()
+
+
 def forks():
     for _ in range(30):
         subprocess.Popen(["sleep", "60"])
@@ -133,11 +137,14 @@ FAULTS = {
     "eats": ("memory", ""),
     "eats_in_a_child": ("memory", ""),
     "forks": ("processes", ""),
+    "opens_what_is_not_given": ("let in", "planted"),
 }
 
 
 def planted(name: str, box: Sandbox) -> Call:
-    return Call([], out=(box.out,), python=f"test.robustness.test_harness:{name}")
+    python = f"test.robustness.test_harness:{name}"
+    forbidden = "planted" if name == "opens_what_is_not_given" else ""
+    return Call([], out=(box.out,), python=python, forbidden=forbidden)
 
 
 def unmakeable(box: Sandbox) -> Call:
@@ -152,6 +159,8 @@ from functools import partial
 jobs = [campaign.Job(name, 0, partial(t.planted, name)) for name in sys.argv[2:]]
 jobs.append(campaign.Job("unmakeable", 0, t.unmakeable))
 folder = Path(sys.argv[1])
+(folder / "sounds").mkdir()
+(folder / "sounds/song.wav").write_bytes(b"a sound")
 for verdict in campaign.run(jobs, folder, folder / "work", 4, campaign.Limits(4, 700, 10)):
     print(verdict.as_json(), flush=True)
 """
