@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mixit_mss.data import headers
+from mixit_mss.data import headers, mp3
 from mixit_mss.data.chunks import Piece
 from mixit_mss.data.ffmpeg_pipe import FfmpegDecoder, contents
 from mixit_mss.data.headers import AudioError
@@ -196,6 +196,10 @@ class Source:
             raise AudioError(f"'{self.path}' holds no audio ({words})")
         start, stop = (self._start, self._stop) if alone else (0, None)
         window = None if alone else (piece.start, piece.stop)
+        found = mp3.place(self.path, start, stop) if not piece.kind and alone else None
+        if found:
+            window, dropped = (found[0], piece.stop), found[1]
+            start, stop = dropped, None if stop is None else dropped + stop - start
         try:
             decoder = FfmpegDecoder(self.path, start, stop, self._stream, window)
         except OSError as error:
@@ -213,7 +217,7 @@ class Source:
         if isinstance(decoder, _Sndfile):
             promised = decoder.promised
         elif decoder.contents.form == "mp3":
-            promised, slack = headers.mp3_promise(self.path)[0], SLACK["mp3"]
+            promised, slack = mp3.promise(self.path).frames, SLACK["mp3"]
         else:
             self._say_of(decoder)
             seconds = decoder.contents.seconds
