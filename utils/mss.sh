@@ -94,6 +94,7 @@ separate_and_score() {
     --out "$1/scores.csv" --order "$3" --label "$4" --nj "$nj"
 }
 
+if [ "$executor" = local ]; then unset -v ${!SLURM_@}; fi # in a shell of a cluster, too, it is no job
 if [ "$executor" = local ] && [ "$num_nodes" -gt 1 ]; then
   printf 'run.sh: --num-nodes %s needs --executor slurm\n' "$num_nodes" >&2
   exit 1

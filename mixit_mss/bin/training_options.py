@@ -50,7 +50,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         type=arguments.number(0, 1440, "of minutes"),
         default=10.0,
         metavar="M",
-        help="save at least this often; a signal (SIGTERM, SIGUSR1, SIGUSR2, Ctrl-C) saves at once",
+        help="save at least this often; a signal (SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, Ctrl-C) saves at once",
     )
     add("--wandb", action="store_true", help="log to Weights & Biases too, where it is installed")
 

@@ -65,7 +65,7 @@ class Transfer:
         """Seconds to wait after so many failures in a row, or as long as the server asks for."""
         asked = error.headers.get("Retry-After", "") if isinstance(error, HTTPError) else ""
         doubled = self.first_wait * 2 ** (failures - 1)
-        return min(max(doubled, int(asked) if asked.isdigit() else 0.0), self.longest_wait)
+        return min(max(doubled, _number(asked) or 0.0), self.longest_wait)
 
 
 def fetch(
@@ -160,9 +160,10 @@ def ask(url: str, transfer: Transfer) -> tuple[int, bool]:
                     length = response.headers.get("Content-Range", "").rpartition("/")[2]
                 else:
                     length = response.headers.get("Content-Length", "")
-            if not length.isdigit():
+            size = _number(length)
+            if size is None:
                 raise UserError(f"{url} does not say how long it is: try another --base-url")
-            return int(length), ranges
+            return size, ranges
         except NETWORK_ERRORS as error:
             if _is_final(error) or failures >= (transfer.attempts + 1) // 2:
                 raise _given_up(url, error, "nothing was fetched") from error
@@ -189,7 +190,7 @@ class _Connections:
         Raises:
             UserError: every connection gave up, or the disk is full.
         """
-        count = min(self.transfer.connections, len(self.waiting)) if self.ranges else 1
+        count = max(1, min(self.transfer.connections, len(self.waiting))) if self.ranges else 1
         try:
             with ThreadPoolExecutor(count) as pool:
                 target = self._take_pieces if self.ranges else self._take_whole
@@ -294,8 +295,16 @@ class _Connections:
 
 def _open(url: str, transfer: Transfer, span: str | None = None) -> http.client.HTTPResponse:
     headers = {"User-Agent": f"mixit_mss/{__version__}", "Accept-Encoding": "identity"}
-    request = urllib.request.Request(url, headers=headers | ({"Range": span} if span else {}))
-    return urllib.request.urlopen(request, timeout=transfer.timeout)
+    try:
+        request = urllib.request.Request(url, headers=headers | ({"Range": span} if span else {}))
+        return urllib.request.urlopen(request, timeout=transfer.timeout)
+    except ValueError as error:  # of this address, or of one that it redirects to
+        raise UserError(f"{url} is, or leads to, no address of the web ({error})") from error
+
+
+def _number(text: str) -> int | None:
+    """A whole number of a header; None where it is none, or larger than any file."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _is_final(error: Exception) -> bool:

@@ -125,9 +125,13 @@ def _read_state(path: Path) -> dict | None:
     try:
         state = json.loads(state_path.read_text(encoding="utf-8"))
         size, piece_bytes, received = (state[k] for k in ("size", "piece_bytes", "received"))
+        if not all(type(number) is int for number in (size, piece_bytes, *received)):
+            return None
+        if size < 0 or piece_bytes < 1 or len(received) != -(-size // piece_bytes):
+            return None
         sizes = [min(piece_bytes, size - start) for start in range(0, size, piece_bytes)]
         fits = len(sizes) == len(received) and data.stat().st_size == size
         sound = all(0 <= have <= whole for have, whole in zip(received, sizes, strict=False))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return state if fits and sound else None

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from mixit_mss.files import atomic_path
+from mixit_mss.report.plain_text import take_literally
 
 COLOURS = colormaps["tab20"].colors[::2] + colormaps["tab20"].colors[1::2]  # type: ignore[attr-defined]
 
@@ -48,6 +49,7 @@ def draw_diagnosis(path: str | Path, summary: Mapping[str, Any], title: str) -> 
         figure.legend(loc="outside lower center", ncols=min(len(stems), 5), frameon=False)
         FigureCanvasSVG(figure)
         with atomic_path(path) as partial:
+            take_literally(figure)
             figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
 
 

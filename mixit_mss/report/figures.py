@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from mixit_mss.files import atomic_path
+from mixit_mss.report.plain_text import take_literally
 from mixit_mss.report.power import LOWEST_HZ, RANGE_DB, power_image
 
 
@@ -176,4 +177,5 @@ def _spectrogram(
 def _save(figure: Figure, path: str | Path) -> None:
     FigureCanvasAgg(figure)
     with atomic_path(path) as partial:
+        take_literally(figure)
         figure.savefig(partial, dpi=110, format="png", metadata={"Software": None})

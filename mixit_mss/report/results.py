@@ -21,6 +21,7 @@ from mixit_mss.data.manifest import read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import read_experiment
 from mixit_mss.evaluation.scoring import SCORES_FILE, read_scores, summarise
+from mixit_mss.names import printable
 
 NOTHING = "-"
 FACTS = ("parameters", "steps", "seed", "commit")
@@ -113,10 +114,19 @@ def results_text(
 
 
 def markdown_table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
-    """A Markdown table; the first ``left`` columns are text, the others are set to the right."""
+    """A Markdown table; the first ``left`` columns are text, the others are set to the right.
+
+    Whatever others have called something, it stays in its cell and is text: pipes, line ends and the
+    brackets of HTML are escaped.
+    """
     lines = [header, ["---" if i < left else "---:" for i in range(len(header))], *rows]
-    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
+    cells = ([_cell(str(cell)) for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _cell(text: str) -> str:
+    escaped = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("|", "\\|")
 
 
 def _head(recipe: str, manifests: Path) -> str:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from mixit_mss.files import atomic_path
+from mixit_mss.report.plain_text import take_literally
 from mixit_mss.report.seeds import Spread
 
 
@@ -82,6 +83,7 @@ def draw_panels(path: str | Path, panels: Sequence[Panel], title: str = "") -> N
             figure.suptitle(title, fontsize=10)
         FigureCanvasSVG(figure)
         with atomic_path(path) as partial:
+            take_literally(figure)
             figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
 
 

@@ -12,9 +12,9 @@ from mixit_mss.errors import Preempted
 __all__ = ["Preempted", "StopSignals", "leave_to_parent"]
 
 # SIGTERM is what clusters and systems send first; USR1 and USR2 are SLURM's early warnings as
-# Lightning's and submitit's users set them up; SIGINT is Ctrl-C.
+# Lightning's and submitit's users set them up; SIGINT is Ctrl-C; SIGHUP comes when a terminal closes.
 Handler = Callable[[int, FrameType | None], object] | int | None
-SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
+SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP")
 
 
 class StopSignals:
@@ -36,7 +36,9 @@ class StopSignals:
             return
         for name in SIGNALS:
             number = getattr(signal, name, None)  # Windows has no USR signals
-            if number is not None and number not in self._before:
+            if number is None or number in self._before:
+                continue
+            if name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                 self._before[number] = signal.signal(number, self._note)
 
     def restore(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import http.server
 import os
 import subprocess
+import threading
 import urllib.error
 from collections import deque
 from dataclasses import replace
@@ -200,6 +203,13 @@ def test_what_is_complete_needs_no_server(tmp_path):
         '{"size": 300000, "piece_bytes": 50000, "received": [50000, 50000, 50000]}',
         '{"size": 300000, "piece_bytes": 150000, "received": [150000, 150001]}',
         '{"size": 300000, "piece_bytes": 0, "received": []}',
+        '{"size": 300000, "piece_bytes": -1, "received": []}',
+        '{"size": 300000, "piece_bytes": 1, "received": [1]}',
+        '{"size": 300000, "piece_bytes": 1e5, "received": [1, 2, 3]}',
+        '{"size": 300000, "piece_bytes": 100000, "received": [1.5, true, 3]}',
+        '{"size": 300000, "piece_bytes": 300000, "received": ["1"]}',
+        '{"size": ' + "9" * 5000 + "}",
+        "[" * 100_000,
         '{"size": 299999, "piece_bytes": 299999, "received": [299999]}',
     ],
 )
@@ -254,3 +264,50 @@ def test_a_disk_that_is_really_full(server, small_disk):
     subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
     get(server, small_disk)
     assert (small_disk / "a.zip").read_bytes() == CONTENT
+
+
+@contextlib.contextmanager
+def answering(**headers):
+    """A server that answers everything with these headers."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302 if "Location" in headers else 200)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/a.zip"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *({"Content_Length": text} for text in ("9" * 5000, "\u00b2", "-5", "1_0", "x")),
+        *(
+            {"Location": place}
+            for place in (
+                *("http://[::1", "http://[zz]/a", "file:///etc/passwd", "ftp://127.0.0.1/a"),
+                *("data:,x", "http:///", "http://127.0.0.1:99999/a", "http://127.0.0.1:x/"),
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_answers_that_make_no_sense_are_one_sentence(headers, tmp_path):
+    quick = Transfer(attempts=1, first_wait=0.01)
+    with answering(**headers) as url, pytest.raises(UserError, match=r"a\.zip"):
+        fetch(url, tmp_path / "a.zip", {"sha256": "0" * 64}, 10, transfer=quick)
+    assert names(tmp_path) == []
+
+
+def test_a_server_that_asks_for_a_strange_pause_gets_the_usual_one():
+    for asked in ("9" * 5000, "\u00b2", "-1", "soon"):
+        error = urllib.error.HTTPError("http://a", 503, "busy", {"Retry-After": asked}, None)
+        assert Transfer().pause(1, error) == 1.0

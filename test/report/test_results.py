@@ -192,6 +192,21 @@ def test_markdown_tables_keep_their_columns():
     assert text.splitlines() == ["|  | a\\|b |", "| --- | ---: |", "| x | 1.0 |"]
 
 
+def test_what_others_called_something_is_text_in_a_table():
+    hostile = "<script>alert(1)</script>|a\nb\r\n&amp;"
+    table = markdown_table(["label"], [[hostile]])
+    assert len(table.split("\n")) == 3 and "\r" not in table
+    assert "<" not in table and table.count("|") == 7 and "\\|" in table
+    assert "&lt;script&gt;" in table and "&amp;amp;" in table
+
+
+@pytest.mark.parametrize("name", ["Ke$ha - 100% $wag", "$\\frac{", "a_b^{c", "\\$", "$$"])
+def test_dollar_signs_in_names_are_no_formulas(name, tmp_path):
+    noise = np.random.default_rng(0).standard_normal((2, 8000)) * 0.1
+    draw_spectrograms(tmp_path / "a.png", noise, {name: noise}, {name: noise}, 8000, name)
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
 def test_the_papers_rows_stand_beside_ours(recipe):
     plant_experiment(
         recipe / "exp/medium",

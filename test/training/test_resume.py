@@ -58,7 +58,7 @@ def stop_at(monkeypatch, step, number=signal.SIGTERM):
     monkeypatch.setattr(TrainingSystem, "training_step", training_step)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_command_goes_on(corpus, monkeypatch, number, capsys):
     whole = run_pretrain(corpus, out="whole")
     before = signal.getsignal(number)

@@ -46,6 +46,26 @@ def test_a_cluster_gets_what_would_run_here(tmp_path):
     assert there == [[*(own if command[0] in HEAVY else []), *command] for command in here]
 
 
+def test_the_environment_has_no_say(tmp_path, monkeypatch):
+    _, wanted = run(tmp_path)
+    for name in ("variant", "unlabelled_corpus", "labelled_corpus", "network", "paper_tables"):
+        monkeypatch.setenv(name, "1")
+    for name in ("stage", "stop_stage", "seed", "init"):
+        monkeypatch.setenv(name, "3")
+    done, commands = run(tmp_path)
+    assert (done.returncode, commands) == (0, wanted)
+
+
+def test_a_shell_of_a_cluster_is_no_job(tmp_path, monkeypatch):
+    for name in ("SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_JOB_NAME"):
+        monkeypatch.setenv(name, "4")
+    log = tmp_path / "environment.txt"
+    monkeypatch.setenv("BASH_FUNC_mixit-mss%%", f"() {{ env >>'{log}'; }}")
+    options = [f"--{name}-dir={tmp_path}" for name in ("work", "unlabelled", "labelled")]
+    subprocess.run([RUN, *options], check=True, capture_output=True)
+    assert "PATH=" in log.read_text() and "SLURM_" not in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
