@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mixit_mss.data import audio, ffmpeg_pipe, headers
+from mixit_mss.data import audio, ffmpeg_pipe, headers, mp3
 from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 
 RATE = 44100
@@ -94,6 +94,28 @@ def test_an_mp3_is_as_long_as_its_frames(one, tmp_path, factor):
         assert stream.cut == "" and "more than its header says" in stream.notes[0]
     else:
         assert stream.cut.startswith("is cut short") and len(stream.notes) == 1
+
+
+@pytest.mark.parametrize("rate", [44100, 22050, 11025])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("options", [["-b:a", "64k"], ["-q:a", "0"], ["-b:a", "8k"]])
+def test_a_range_of_an_mp3_is_decoded_from_nearby(
+    tmp_path, noise, save, convert, monkeypatch, rate, channels, options
+):
+    monkeypatch.setattr(mp3, "LEAST", 1000)
+    source = save(tmp_path / "source.wav", noise(8, rate, channels), rate)
+    song = convert(source, tmp_path / "song.mp3", *options)
+    whole, _ = audio.read(song)
+    begun = []
+    for start in (999, 30_011, whole.shape[1] - 2500):
+        begun.append(mp3.place(song, start, start + 2500))
+        part, _ = audio.read(song, start, 2500)
+        assert np.array_equal(part, whole[:, start : start + 2500])
+    assert begun[0] is None and all(begun[1:])
+    assert mp3.place(song, 2000, whole.shape[1] + 1) is None
+    joined = tmp_path / "joined.mp3"
+    joined.write_bytes(2 * song.read_bytes())
+    assert mp3.place(joined, 2000, 3000) is None
 
 
 @pytest.mark.parametrize("suffix", [*LOSSLESS, "mp3", "ogg", "opus", "tta", "wv"])
