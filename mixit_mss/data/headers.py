@@ -22,6 +22,14 @@ MAX_CHANNELS = 64
 OGG_PAGE = struct.Struct("<4sBBqIIIB")
 BEGINS, ENDS = 2, 4  # flags of an Ogg page
 FLAC_BEGIN = b"fLaC\0\0\0\x22"  # the marker, and the head of the first block
+# Place and bytes by which a format is known, and how many bytes all its files begin with.
+JOINED_BY_MAGIC = (
+    (4, b"ftyp", 12),  # MP4, M4A
+    (0, b"TTA1", 8),
+    (0, b"FLV\1", 9),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", 16),  # WMA
+    (0, b"MAC ", 6),  # Monkey's Audio
+)
 STRETCH = 1 << 20  # bytes that are searched at once
 NO_SOUND = {
     b"\xff\xd8\xff": "a picture",
@@ -109,9 +117,13 @@ def pieces(path: str | Path, only_first: bool = False) -> list[Piece]:
             if magic == b"OggS":
                 return _ogg_links(data, start, only_first)
             if magic == b"fLaC":
-                return [Piece("flac", start, size)] if only_first else _flac_files(data, start)
+                return (
+                    [Piece("flac", start, size)]
+                    if only_first
+                    else _split(data, start, FLAC_BEGIN, "flac")
+                )
             found = chunked_files(data, start) if magic in PCM_MAGIC else []
-            return found or [Piece("", 0, size)]
+            return found or _others(data, start, only_first)
     except (OSError, ValueError) as error:
         raise AudioError(f"'{path}' cannot be opened ({_words(error)})") from error
 
@@ -167,17 +179,31 @@ def _ogg_links(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
     return links
 
 
-def _flac_files(data: mmap.mmap, start: int) -> list[Piece]:
-    """FLAC files one behind another."""
+def _split(data: mmap.mmap, start: int, begin: bytes, kind: str) -> list[Piece]:
+    """Files one behind another, each of which begins with the same bytes."""
     starts = [start]
     for first in range(start + 4, len(data), STRETCH):
-        stretch = data[first : first + STRETCH + len(FLAC_BEGIN) - 1]
-        place = stretch.find(FLAC_BEGIN)
+        stretch = data[first : first + STRETCH + len(begin) - 1]
+        place = stretch.find(begin)
         while place >= 0:
             starts.append(first + place)
-            place = stretch.find(FLAC_BEGIN, place + 1)
+            place = stretch.find(begin, place + 1)
     stops = [*starts[1:], len(data)]
-    return [Piece("flac", first, stop) for first, stop in zip(starts, stops, strict=True)]
+    return [Piece(kind, first, stop) for first, stop in zip(starts, stops, strict=True)]
+
+
+def _others(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
+    """What ffmpeg reads; of some formats it would take the first of several files alone."""
+    head = data[start : start + 12]
+    for offset, magic, length in JOINED_BY_MAGIC:
+        if head[offset : offset + len(magic)] == magic and not only_first:
+            found = _split(data, start, data[start : start + length], "")
+            if len(found) > 1:
+                return found
+    whole = Piece("", 0, len(data))
+    if head[:4] == b"RIFF" and len(head) == 12:  # AVI
+        whole.unfinished = len(data) < start + 8 + struct.unpack("<I", head[4:8])[0] < 1 << 31
+    return [whole]
 
 
 class Window:
