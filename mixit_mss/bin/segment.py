@@ -196,8 +196,12 @@ def _records(options: argparse.Namespace) -> list:
     if options.input.lower().endswith(".csv"):
         return table.listed_songs(options.input)
     if options.kind == "unlabelled":
-        return folder.unlabelled_songs(options.input)
-    return folder.labelled_songs(options.input, options.stems)
+        found = folder.find_unlabelled(options.input)
+    else:
+        found = folder.find_labelled(options.input, options.stems)
+    if found.left_out:
+        print(found.words())
+    return found.songs
 
 
 def _settings(options: argparse.Namespace):

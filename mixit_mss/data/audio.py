@@ -20,7 +20,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 
-from mixit_mss.data import headers
+from mixit_mss.data import mp3
 from mixit_mss.data.decoding import (  # noqa: F401 - part of the door
     MP3_DAMAGE,
     SLACK,
@@ -45,6 +45,7 @@ Frames = TypeVar("Frames", bound="int | None")
 
 # A block, half a MiB of stereo, stays in a core's cache while it is measured and encoded.
 BLOCK_FRAMES = 1 << 16
+LONGEST_BLOCK = 1 << 20  # of a range that is wanted as one
 OGG_SUFFIXES = (".ogg", ".oga", ".opus", ".spx")
 
 
@@ -81,8 +82,8 @@ def probe(path: str | Path, count: bool = True) -> AudioInfo[Any]:
         if frames is None and count:
             frames = sum(map(len, stream.raw()))
         elif frames is None:
-            promised, trusted = headers.mp3_promise(path)
-            frames = promised if trusted else None
+            said = mp3.promise(path)
+            frames = said.frames if said.trusted else None
         return AudioInfo(str(path), frames, stream.sample_rate, stream.channels)
 
 
@@ -118,7 +119,8 @@ def read(
 def _range(
     path: str | Path, start: int, stop: int | None, stream: int | None, only_first: bool
 ) -> tuple[np.ndarray, AudioStream]:
-    with AudioStream(path, BLOCK_FRAMES, stream, start, stop, only_first) as blocks:
+    size = BLOCK_FRAMES if stop is None else min(max(1, stop - start), LONGEST_BLOCK)
+    with AudioStream(path, size, stream, start, stop, only_first) as blocks:
         parts = list(blocks)
         if len(parts) == 1:
             return parts[0], blocks

@@ -70,7 +70,7 @@ PCM_MAGIC = {*_LAYOUTS, b".snd"}
 
 
 def chunked_files(data: mmap.mmap, start: int) -> list[Piece]:
-    """The file that begins at ``start``, and WAVs that follow it; nothing if it holds no samples."""
+    """The file that begins at ``start``, and others like it that follow; nothing if it holds no samples."""
     found: list[Piece] = []
     while data[start : start + 4] in PCM_MAGIC:
         piece = _au(data, start) if data[start : start + 4] == b".snd" else _chunked(data, start)
@@ -87,7 +87,11 @@ def _au(data: mmap.mmap, start: int) -> Piece:
     offset, size = struct.unpack(">II", data[start + 4 : start + 12].ljust(8, b"\0"))
     present = max(0, len(data) - start - offset)
     if size and not _is_unknown(size, present):
-        return Piece("pcm", start, len(data), {}, size, min(size, present))
+        end = start + offset + size
+        if data[end : end + 4] == b".snd":
+            return Piece("pcm", start, end, {}, size, size)
+        behind = max(0, len(data) - end - 8)  # some pad it
+        return Piece("pcm", start, len(data), {}, size, min(size, present), behind)
     patch = {start + 8: struct.pack(">I", min(present, 0xFFFFFFFE))}
     return Piece("pcm", start, len(data), patch, size and None, present)
 
@@ -127,7 +131,7 @@ def _chunked(data: mmap.mmap, start: int) -> Piece | None:
         return Piece("pcm", start, len(data), patch, None if unknown else 0, present)
     promised = max(0, size - layout.lead)
     end = _after_chunks(data, body + size + -size % layout.padded, head, layout)
-    if data[end : end + 4] == magic == b"RIFF":
+    if data[end : end + 4] == magic and promised <= present:
         return Piece("pcm", start, end, {}, promised, promised)
     rest = b"" if end >= len(data) else data[end : end + 4096]
     behind = len(data) - end if rest.strip(b"\0") and rest[:3] not in TAGS else 0
@@ -168,7 +172,7 @@ def _after_chunks(data: mmap.mmap, position: int, head: struct.Struct, layout: _
         name, size = head.unpack_from(data, position)
         end = position + head.size + size - layout.own
         printable = all(32 <= byte < 127 for byte in name[:4])
-        if name[:4] == b"RIFF" or not printable or not position < end <= len(data):
+        if name[:4] in PCM_MAGIC or not printable or not position < end <= len(data):
             break
         position = end + -(size - layout.own) % layout.padded
     return position

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mixit_mss.data import headers
+from mixit_mss.data import headers, mp3
 from mixit_mss.data.chunks import Piece
 from mixit_mss.data.ffmpeg_pipe import FfmpegDecoder, contents
 from mixit_mss.data.headers import AudioError
@@ -73,6 +73,23 @@ class Source:
         self._lengths: list[int | None] = []
         self._open: _Sndfile | FfmpegDecoder | None = None
         self.integers = True
+        try:
+            shapes = self._look()
+        except BaseException:
+            self.close()
+            raise
+        self.sample_rate, self.channels = shapes[0]
+        if len(set(shapes)) > 1:
+            self.close()
+            rates, counts = (sorted(set(values)) for values in zip(*shapes, strict=True))
+            raise AudioError(
+                f"'{path}' is {len(shapes)} recordings joined, at {_list(rates)} Hz with "
+                f"{_list(counts)} channels; split it, since they do not fit together"
+            )
+        self.frames = _total(self._lengths)
+
+    def _look(self) -> list[tuple[int, int]]:
+        """Rate and channels of each piece; the first one stays open, for it is needed next."""
         shapes = []
         for index, piece in enumerate(self._pieces):
             decoder = self._decoder(piece, alone=len(self._pieces) == 1)
@@ -83,15 +100,7 @@ class Source:
                 self._open = decoder
             else:
                 decoder.close()
-        self.sample_rate, self.channels = shapes[0]
-        if len(set(shapes)) > 1:
-            self.close()
-            rates, counts = (sorted(set(values)) for values in zip(*shapes, strict=True))
-            raise AudioError(
-                f"'{path}' is {len(shapes)} recordings joined, at {_list(rates)} Hz with "
-                f"{_list(counts)} channels; split it, since they do not fit together"
-            )
-        self.frames = _total(self._lengths)
+        return shapes
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
         """Blocks (sample, channel) of ``size`` samples, int16 or float32, the last one shorter.
@@ -129,14 +138,23 @@ class Source:
             first = max(0, self._start - at)
             if length is not None and first >= length > 0 and len(self._pieces) > 1:
                 at += length
+                self.close()
                 continue
             decoder = self._open if self._open is not None else self._decoder(piece, alone=False)
             self._open = None
+            stop = None if self._stop is None else self._stop - at
+            # of one file alone, ffmpeg was started at the right place
+            whole = isinstance(decoder, FfmpegDecoder) and len(self._pieces) > 1
+            count = 0
             try:
-                count = 0
-                for block in self._piece_blocks(decoder, piece, size, first, at):
+                for block in self._piece_blocks(decoder, piece, size, first, stop):
+                    end = None if stop is None or not whole else max(0, stop - count)
+                    part = block[max(0, first - count) : end] if whole else block
                     count += len(block)
-                    yield block
+                    if len(part):
+                        yield part
+                    if end is not None and end <= len(block):
+                        break
                 if self._start == 0 and self._stop is None:
                     self._judge(decoder, piece, count)
             except OSError as error:
@@ -146,15 +164,16 @@ class Source:
             at += length if length is not None else count
 
     def _piece_blocks(
-        self, decoder: _Sndfile | FfmpegDecoder, piece: Piece, size: int, first: int, at: int
+        self,
+        decoder: _Sndfile | FfmpegDecoder,
+        piece: Piece,
+        size: int,
+        first: int,
+        stop: int | None,
     ) -> Iterator[np.ndarray]:
-        """Blocks of one piece from its sample ``first`` on, up to where the whole is to stop."""
-        stop = None if self._stop is None else self._stop - at
+        """Blocks of one piece from its sample ``first`` to ``stop``; all that ffmpeg gives."""
         if isinstance(decoder, FfmpegDecoder):
-            if len(self._pieces) == 1:  # it was started at the right place
-                yield from decoder.blocks(size)
-            else:
-                yield from _between(decoder.blocks(size), first, stop)
+            yield from decoder.blocks(size)
             lines, is_mp3 = decoder.messages(), decoder.contents.form == "mp3"
             self.warnings += filter(MP3_DAMAGE.search, lines) if is_mp3 else lines
             return
@@ -196,6 +215,10 @@ class Source:
             raise AudioError(f"'{self.path}' holds no audio ({words})")
         start, stop = (self._start, self._stop) if alone else (0, None)
         window = None if alone else (piece.start, piece.stop)
+        found = mp3.place(self.path, start, stop) if not piece.kind and alone else None
+        if found:
+            window, dropped = (found[0], piece.stop), found[1]
+            start, stop = dropped, None if stop is None else dropped + stop - start
         try:
             decoder = FfmpegDecoder(self.path, start, stop, self._stream, window)
         except OSError as error:
@@ -213,7 +236,7 @@ class Source:
         if isinstance(decoder, _Sndfile):
             promised = decoder.promised
         elif decoder.contents.form == "mp3":
-            promised, slack = headers.mp3_promise(self.path)[0], SLACK["mp3"]
+            promised, slack = mp3.promise(self.path).frames, SLACK["mp3"]
         else:
             self._say_of(decoder)
             seconds = decoder.contents.seconds
@@ -349,15 +372,6 @@ def planar(samples: np.ndarray) -> np.ndarray:
     for channel, target in zip(samples.T, planar, strict=True):
         np.multiply(channel, scale, out=target)
     return planar
-
-
-def _between(blocks: Iterator[np.ndarray], first: int, stop: int | None) -> Iterator[np.ndarray]:
-    at = 0
-    for block in blocks:
-        part = block[max(0, first - at) : None if stop is None else max(0, stop - at)]
-        at += len(block)
-        if len(part):
-            yield part
 
 
 def _window(piece: Piece) -> tuple[int, int] | None:

@@ -205,7 +205,11 @@ class FfmpegDecoder:
 
     def messages(self) -> list[str]:
         """What ffmpeg complained of when all is decoded, one line each."""
-        return [words for level, words in self._heard() if level in ("error", "fatal", "panic")]
+        return [
+            words
+            for level, words in self._heard()
+            if level in ("error", "fatal", "panic") and "to muxer" not in words  # of our own pipe
+        ]
 
     def close(self) -> None:
         """End the process, whether or not everything was read."""

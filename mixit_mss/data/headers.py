@@ -22,6 +22,15 @@ MAX_CHANNELS = 64
 OGG_PAGE = struct.Struct("<4sBBqIIIB")
 BEGINS, ENDS = 2, 4  # flags of an Ogg page
 FLAC_BEGIN = b"fLaC\0\0\0\x22"  # the marker, and the head of the first block
+# Place and bytes by which a format is known, and how many bytes all its files begin with.
+JOINED_BY_MAGIC = (
+    (4, b"ftyp", 12),  # MP4, M4A
+    (0, b"TTA1", 8),
+    (0, b"FLV\1", 9),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", 16),  # WMA
+    (0, b"MAC ", 6),  # Monkey's Audio
+)
+STRETCH = 1 << 20  # bytes that are searched at once
 NO_SOUND = {
     b"\xff\xd8\xff": "a picture",
     b"\x89PNG\r\n": "a picture",
@@ -103,48 +112,20 @@ def pieces(path: str | Path, only_first: bool = False) -> list[Piece]:
     size = check_file(path)
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            start = _after_tags(data)
+            start = after_tags(data)
             magic = data[start : start + 4]
             if magic == b"OggS":
                 return _ogg_links(data, start, only_first)
             if magic == b"fLaC":
-                return [Piece("flac", start, size)] if only_first else _flac_files(data, start)
+                return (
+                    [Piece("flac", start, size)]
+                    if only_first
+                    else _split(data, start, FLAC_BEGIN, "flac")
+                )
             found = chunked_files(data, start) if magic in PCM_MAGIC else []
-            return found or [Piece("", 0, size)]
+            return found or _others(data, start, only_first)
     except (OSError, ValueError) as error:
         raise AudioError(f"'{path}' cannot be opened ({_words(error)})") from error
-
-
-def mp3_promise(path: str | Path) -> tuple[int | None, bool]:
-    """Samples per channel that an MP3's Xing, Info or VBRI header promises, and whether to trust it.
-
-    None without such a header.  It is to be trusted where the number of bytes that it states is that
-    of the file, up to tags at the end.
-    """
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start = _after_tags(data)
-        head = data[start : start + 4096]
-        size = len(data) - start
-    first = max(0, head.find(b"\xff"))
-    head = head[first : first + 256].ljust(256, b"\0")
-    frame_samples = 1152 if head[1] & 8 else 576  # MPEG 1, or 2
-    place = max(head.find(b"Xing", 0, 64), head.find(b"Info", 0, 64))
-    lead = 0
-    if place >= 0:
-        flags, frames, stated = struct.unpack(">III", head[place + 4 : place + 16])
-        if not flags & 1:
-            return None, False
-        stated = stated if flags & 2 else 0
-        lame = place + 8 + 4 * (flags & 1) + 2 * (flags & 2) + 25 * (flags & 4) + (flags & 8) // 2
-        if head[lame : lame + 4] in (b"LAME", b"Lavf", b"Lavc"):
-            delays = int.from_bytes(head[lame + 21 : lame + 24], "big")
-            lead = (delays >> 12) + (delays & 0xFFF)
-    elif head[36:40] == b"VBRI":
-        stated, frames = struct.unpack(">II", head[46:54])
-    else:
-        return None, False
-    trusted = abs(size - first - stated) <= max(1 << 13, stated // 100)
-    return max(0, frames * frame_samples - lead), trusted
 
 
 def _words(error: Exception) -> str:
@@ -161,7 +142,7 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _after_tags(data: mmap.mmap) -> int:
+def after_tags(data: mmap.mmap) -> int:
     """Where the file begins behind ID3v2 tags, which any format may have in front."""
     start = 0
     while data[start : start + 3] == b"ID3" and start + 10 <= len(data):
@@ -198,14 +179,31 @@ def _ogg_links(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
     return links
 
 
-def _flac_files(data: mmap.mmap, start: int) -> list[Piece]:
-    """FLAC files one behind another."""
-    starts, place = [], start
-    while place >= 0:
-        starts.append(place)
-        place = data.find(FLAC_BEGIN, place + 4)
+def _split(data: mmap.mmap, start: int, begin: bytes, kind: str) -> list[Piece]:
+    """Files one behind another, each of which begins with the same bytes."""
+    starts = [start]
+    for first in range(start + 4, len(data), STRETCH):
+        stretch = data[first : first + STRETCH + len(begin) - 1]
+        place = stretch.find(begin)
+        while place >= 0:
+            starts.append(first + place)
+            place = stretch.find(begin, place + 1)
     stops = [*starts[1:], len(data)]
-    return [Piece("flac", first, stop) for first, stop in zip(starts, stops, strict=True)]
+    return [Piece(kind, first, stop) for first, stop in zip(starts, stops, strict=True)]
+
+
+def _others(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
+    """What ffmpeg reads; of some formats it would take the first of several files alone."""
+    head = data[start : start + 12]
+    for offset, magic, length in JOINED_BY_MAGIC:
+        if head[offset : offset + len(magic)] == magic and not only_first:
+            found = _split(data, start, data[start : start + length], "")
+            if len(found) > 1:
+                return found
+    whole = Piece("", 0, len(data))
+    if head[:4] == b"RIFF" and len(head) == 12:  # AVI
+        whole.unfinished = len(data) < start + 8 + struct.unpack("<I", head[4:8])[0] < 1 << 31
+    return [whole]
 
 
 class Window:

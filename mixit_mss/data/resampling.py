@@ -25,7 +25,9 @@ SINC: dict[str, Any] = {
 }
 MAX_SINC_WEIGHTS = 1 << 25
 MIN_OUTPUTS = 8
-PHASE_BLOCK = 1 << 22  # weights, or samples under them, that are worked on at once
+PHASE_BLOCK = 1 << 20  # weights, or samples under them, that are worked on at once
+MAX_TABLE = 1 << 23  # weights of all phases that are kept
+KERNEL_STEPS = 1 << 13  # per zero crossing; linear between them, the error is below -160 dB
 
 
 def resample(waveform: np.ndarray | torch.Tensor, from_rate: int, to_rate: int):
@@ -40,15 +42,23 @@ def resample(waveform: np.ndarray | torch.Tensor, from_rate: int, to_rate: int):
     """
     if from_rate == to_rate:
         return waveform
-    import torch
-
     if min(from_rate, to_rate) <= 0:
         raise ValueError(f"{from_rate} Hz cannot be converted to {to_rate} Hz")
+    length = -(-waveform.shape[-1] * to_rate // from_rate)
+    return _part(waveform, from_rate, to_rate, 0, length)
+
+
+def _part(waveform, from_rate: int, to_rate: int, first: int, stop: int):
+    """Samples ``first`` to ``stop`` of what :func:`resample` gives."""
+    import torch
+
     tensor = torch.as_tensor(waveform)
     flat = tensor.reshape(math.prod(tensor.shape[:-1]), tensor.shape[-1])
-    length = -(-tensor.shape[-1] * to_rate // from_rate)
-    convert = _in_groups if can_resample(from_rate, to_rate) else _by_phase
-    resampled = convert(flat, from_rate, to_rate, length).reshape(*tensor.shape[:-1], length)
+    if can_resample(from_rate, to_rate):
+        resampled = _in_groups(flat, from_rate, to_rate, stop)[:, first:]
+    else:
+        resampled = _by_phase(flat, from_rate, to_rate, stop, first)
+    resampled = resampled.reshape(*tensor.shape[:-1], stop - first)
     return resampled.numpy() if isinstance(waveform, np.ndarray) else resampled
 
 
@@ -62,8 +72,10 @@ def _in_groups(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) ->
     return groups.reshape(len(flat), -1)[:, :length]
 
 
-def _by_phase(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) -> torch.Tensor:
-    """Convert (channel, sample) output by output, for any ratio, such as 44101 to 44100 Hz.
+def _by_phase(
+    flat: torch.Tensor, from_rate: int, to_rate: int, length: int, begin: int = 0
+) -> torch.Tensor:
+    """Outputs ``begin`` to ``length`` of (channel, sample), for any ratio, such as 44101 to 44100 Hz.
 
     With from_rate : to_rate = p : q in lowest terms, output n lies n p mod q q-ths of a sample
     after input n p div q, so it takes the row of weights of that phase.
@@ -75,13 +87,13 @@ def _by_phase(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) -> 
     half = _half_width(period, produced)
     # a table of all phases, unless it would take more than each output's own weights do
     table = None
-    if produced * 2 * half <= MAX_SINC_WEIGHTS:
+    if produced * 2 * half <= MAX_TABLE:
         table = _phase_weights(period, produced, flat.dtype, flat.device)
     padded = torch.nn.functional.pad(flat, (half - 1, half + 1))
     windows = padded.unfold(-1, 2 * half, 1)
-    output = flat.new_empty(len(flat), length)
+    output = flat.new_empty(len(flat), length - begin)
     step = max(1, PHASE_BLOCK // (2 * half * len(flat)))
-    for first in range(0, length, step):
+    for first in range(begin, length, step):
         count = torch.arange(first, min(first + step, length), device=flat.device)
         start = count * period // produced
         phase = count * period % produced
@@ -89,7 +101,7 @@ def _by_phase(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) -> 
             rows = _weights_of(phase.cpu(), period, produced).to(flat)
         else:
             rows = table[phase]
-        output[:, count] = torch.einsum("cnt,nt->cn", windows[:, start], rows)
+        output[:, count - begin] = torch.einsum("cnt,nt->cn", windows[:, start], rows)
     return output
 
 
@@ -126,12 +138,26 @@ def _weights_of(phases: torch.Tensor, period: int, produced: int) -> torch.Tenso
     crossings = SINC["lowpass_filter_width"]
     scale = SINC["rolloff"] * min(period, produced) / period
     half = _half_width(period, produced)
+    kernel = _kernel()
     taps = torch.arange(1 - half, half + 1, dtype=torch.float64)
-    beta = torch.tensor(SINC["beta"], dtype=torch.float64)
     distance = taps - phases.to(torch.float64)[:, None] / produced
-    u = (distance * scale).clamp(-crossings, crossings)
+    u = (distance * (scale * KERNEL_STEPS)).abs_().clamp_(max=crossings * KERNEL_STEPS)
+    below = u.to(torch.int64)
+    left = kernel[below]
+    return (kernel[below + 1] - left).mul_(u.sub_(below)).add_(left).mul_(scale)
+
+
+@functools.lru_cache(maxsize=1)
+def _kernel() -> torch.Tensor:
+    """One half of the windowed sinc, in steps of a zero crossing; one more step at its end."""
+    import torch
+
+    crossings = SINC["lowpass_filter_width"]
+    u = torch.arange(crossings * KERNEL_STEPS + 2, dtype=torch.float64) / KERNEL_STEPS
+    u.clamp_(max=crossings)
+    beta = torch.tensor(SINC["beta"], dtype=torch.float64)
     window = torch.i0(beta * torch.sqrt(1 - (u / crossings) ** 2)) / torch.i0(beta)
-    return scale * torch.sinc(u) * window
+    return torch.sinc(u) * window
 
 
 @functools.lru_cache(maxsize=8)
@@ -181,13 +207,13 @@ def resample_blocks(
         ready = (held.shape[-1] - lead - right) // period * period
         if ready <= 0:
             continue
-        output = resample(held[..., : lead + ready + right], from_rate, to_rate)
-        first = lead // period * produced
-        yield output[..., first : first + ready // period * produced]
+        first, stop = (count // period * produced for count in (lead, lead + ready))
+        yield _part(held[..., : lead + ready + right], from_rate, to_rate, first, stop)
         keep = max(0, lead + ready - left)
         held, lead = held[..., keep:], lead + ready - keep
     if held is not None and held.shape[-1] > lead:
-        yield resample(held, from_rate, to_rate)[..., lead // period * produced :]
+        length = -(-held.shape[-1] * to_rate // from_rate)
+        yield _part(held, from_rate, to_rate, lead // period * produced, length)
 
 
 def can_resample(from_rate: int, to_rate: int) -> bool:

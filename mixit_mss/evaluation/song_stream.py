@@ -169,9 +169,9 @@ def output_names(model: Network, options: Options) -> dict[str, int]:
 
 
 class _Spool:
-    """Estimates of many channels: one group after another through the whole song, kept on disk.
+    """Estimates of many channels: some at a time through the whole song, kept on disk.
 
-    The song is decoded once per group, which costs little beside the network.
+    The song is decoded once for each such part, which costs little beside the network.
     """
 
     def __init__(
@@ -185,9 +185,10 @@ class _Spool:
     ) -> None:
         self._model, self._song, self._folder = model, song, folder
         self._options, self._outputs = options, outputs
-        self._rate, channels = shape
-        self._group = _group(model, channels)
-        self._firsts = range(0, channels, self._group)
+        self._rate, self._channels = shape
+        group = _group(model, self._channels)
+        self._step = max(group, CHANNELS_AT_ONCE // group * group)
+        self._firsts = range(0, self._channels, self._step)
         self._files: list[IO[bytes]] = []
 
     def estimates(
@@ -197,40 +198,45 @@ class _Spool:
 
         Args:
             mixture: the song's blocks, which are taken when all estimates are there.
-            advance: hears of samples done, as a share of all groups.
+            advance: hears of samples done, as a share of all parts.
         """
         for first in self._firsts:
             self._separate(first, advance)
         for file in self._files:
             file.seek(0)
         for block in mixture:
-            parts = [self._next(file, block.shape[-1]) for file in self._files]
+            parts = [
+                self._next(file, block.shape[-1], min(self._step, self._channels - first))
+                for file, first in zip(self._files, self._firsts, strict=True)
+            ]
             yield np.concatenate(parts, axis=1)
 
     def _separate(self, first: int, advance: Callable[[int], None]) -> None:
-        """One group of channels, stored as (sample, source, channel)."""
+        """Channels from ``first`` on, stored as (sample, source, channel)."""
         try:
             file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close()
             self._files.append(file)
-            done, groups = 0, len(self._firsts)
+            done, parts = 0, len(self._firsts)
             with MixtureStream(self._song) as mixture:
-                blocks = (block[first : first + self._group] for block in mixture)
-                for block in _estimates(
-                    self._model, blocks, self._rate, self._group, self._outputs, self._options
-                ):
+                blocks = (block[first : first + self._step] for block in mixture)
+                estimates = _estimates(
+                    *(self._model, blocks, self._rate, self._channels),
+                    *(self._outputs, self._options),
+                )
+                for block in estimates:
                     file.write(np.ascontiguousarray(block.transpose(2, 0, 1), np.float32).data)
                     before, done = done, done + block.shape[-1]
-                    advance(done // groups - before // groups)
+                    advance(done // parts - before // parts)
         except OSError as error:
             raise UserError(
                 f"the estimates of '{self._song.parts[0]}' cannot be kept in '{self._folder}' "
                 f"({error}); is the disk full?"
             ) from error
 
-    def _next(self, file: IO[bytes], samples: int) -> np.ndarray:
+    def _next(self, file: IO[bytes], samples: int, channels: int) -> np.ndarray:
         sources = len(self._outputs)
-        content = np.frombuffer(file.read(4 * samples * sources * self._group), np.float32)
-        return content.reshape(-1, sources, self._group).transpose(1, 2, 0)
+        content = np.frombuffer(file.read(4 * samples * sources * channels), np.float32)
+        return content.reshape(-1, sources, channels).transpose(1, 2, 0)
 
     def close(self) -> None:
         """Remove what was kept."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mixit_mss.data import audio, ffmpeg_pipe, headers
+from mixit_mss.data import audio, ffmpeg_pipe, headers, mp3
 from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 
 RATE = 44100
@@ -44,19 +44,42 @@ def frames_of(seconds):
     return round(seconds * RATE)
 
 
-@pytest.mark.parametrize("suffix", ["ogg", "opus", "flac", "mp3", "wav", "aac"])
-def test_all_of_two_joined_files_is_used(one, tmp_path, suffix):
-    source = one(suffix, *(["-c:a", "libvorbis"] if suffix == "ogg" else []))
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        "ogg",
+        "opus",
+        "flac",
+        "mp3",
+        "wav",
+        "aac",
+        "aiff",
+        "au",
+        "w64",
+        "caf",
+        "m4a",
+        "tta",
+        "mka",
+        "wma",
+    ],
+)
+def test_all_of_two_joined_files_is_used(one, tmp_path, noise, save, convert, suffix):
+    options = ["-c:a", "libvorbis"] if suffix == "ogg" else []
+    source = one(suffix, *options)
+    other = save(tmp_path / "other.wav", noise(SECONDS, RATE, seed=1), RATE)
+    if suffix != "wav":
+        other = convert(other, tmp_path / f"other.{suffix}", *options)
     path = tmp_path / f"joined.{suffix}"
-    path.write_bytes(2 * source.read_bytes())
-    once, _ = decoded(source)
+    path.write_bytes(source.read_bytes() + other.read_bytes())
+    once, after = decoded(source)[0], decoded(other)[0]
     twice, stream = decoded(path)
     assert stream.cut == ""
-    if suffix in ("mp3", "aac"):  # the second file's first frame is sound too for ffmpeg
-        assert 0 <= twice.shape[1] - 2 * once.shape[1] <= 4 * 1152
+    if suffix in ("mp3", "aac", "mka"):  # the second file's first frame is sound too for ffmpeg
+        assert abs(twice.shape[1] - 2 * once.shape[1]) <= 4 * 1152
         assert np.array_equal(twice[:, : once.shape[1] - 2000], once[:, :-2000])
+        assert stream.warnings == []
     else:
-        assert np.array_equal(twice, np.concatenate([once, once], axis=1))
+        assert np.array_equal(twice, np.concatenate([once, after], axis=1))
         assert (stream.notes, stream.warnings) == ([], [])
         assert audio.probe(path).frames == twice.shape[1]
     part, _ = audio.read(path, 40_000, 20_000)
@@ -94,6 +117,28 @@ def test_an_mp3_is_as_long_as_its_frames(one, tmp_path, factor):
         assert stream.cut == "" and "more than its header says" in stream.notes[0]
     else:
         assert stream.cut.startswith("is cut short") and len(stream.notes) == 1
+
+
+@pytest.mark.parametrize("rate", [44100, 22050, 11025])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("options", [["-b:a", "64k"], ["-q:a", "0"], ["-b:a", "8k"]])
+def test_a_range_of_an_mp3_is_decoded_from_nearby(
+    tmp_path, noise, save, convert, monkeypatch, rate, channels, options
+):
+    monkeypatch.setattr(mp3, "LEAST", 1000)
+    source = save(tmp_path / "source.wav", noise(8, rate, channels), rate)
+    song = convert(source, tmp_path / "song.mp3", *options)
+    whole, _ = audio.read(song)
+    begun = []
+    for start in (999, 30_011, whole.shape[1] - 2500):
+        begun.append(mp3.place(song, start, start + 2500))
+        part, _ = audio.read(song, start, 2500)
+        assert np.array_equal(part, whole[:, start : start + 2500])
+    assert begun[0] is None and all(begun[1:])
+    assert mp3.place(song, 2000, whole.shape[1] + 1) is None
+    joined = tmp_path / "joined.mp3"
+    joined.write_bytes(2 * song.read_bytes())
+    assert mp3.place(joined, 2000, 3000) is None
 
 
 @pytest.mark.parametrize("suffix", [*LOSSLESS, "mp3", "ogg", "opus", "tta", "wv"])

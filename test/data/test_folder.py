@@ -1,8 +1,17 @@
 import os
+import subprocess
 
+import numpy as np
 import pytest
 
-from mixit_mss.data.corpora.folder import labelled_songs, unlabelled_songs
+from mixit_mss.data import audio
+from mixit_mss.data.corpora.folder import (
+    find_labelled,
+    find_unlabelled,
+    labelled_songs,
+    unlabelled_songs,
+)
+from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 from mixit_mss.errors import UserError
 
 STEMS = ["lead", "beat"]
@@ -67,3 +76,91 @@ def test_labelled_layout(tmp_path):
         ("train", "song b", "beat", "train/song b/beat.wav"),
         ("test", "c", "beat", "test/c/beat.ogg"),
     ]
+
+
+# suffix, and options for ffmpeg where the suffix does not tell the format
+CONTAINERS = {
+    **{
+        suffix: []
+        for suffix in ("mkv", "mov", "aifc", "au", "mp2", "ac3", "3gp", "flv", "ts", "tta")
+    },
+    **{suffix: [] for suffix in ("avi", "spx", "webm", "mka", "wv", "MP3", "Flac")},
+    **{"m4b": ["-f", "ipod"], "rf64": ["-f", "wav", "-rf64", "always"], "wave": ["-f", "wav"]},
+    **{"xyz": ["-f", "mp3"], "": ["-f", "wav"], "dat": ["-f", "matroska"], "mp4": ["-f", "mp4"]},
+}
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory, noise, save):
+    folder = tmp_path_factory.mktemp("second")
+    return save(folder / "second.wav", noise(1, 44100), 44100)
+
+
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_whatever_holds_audio_is_a_song(tmp_path, second, suffix):
+    path = tmp_path / (f"song.{suffix}" if suffix else "song")
+    options = CONTAINERS[suffix]
+    if suffix in ("3gp", "flv"):
+        options = ["-c:a", "aac"]
+    command = [find_ffmpeg(), "-v", "error", "-i", str(second), *options, str(path)]
+    if subprocess.run(command, stderr=subprocess.PIPE).returncode:
+        pytest.skip(f"this ffmpeg does not write {suffix}")
+    (record,) = unlabelled_songs(tmp_path)
+    assert (record.path, record.song) == (str(path), "song")
+    frames, rate = audio.probe(path).frames, audio.probe(path).sample_rate
+    assert abs(frames / rate - 1) < 0.1
+
+
+def test_what_is_left_out_is_told(tmp_path, second, save, noise):
+    save(tmp_path / "a/song.wav", noise(0.1))
+    touch(tmp_path, "a/empty.xyz", ".hidden.mp3", ".DS_Store", "a/._song.wav", "a/list.cue")
+    (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "program.ts").write_text("let x: number = 1\n" * 100)
+    (tmp_path / "numbers").write_bytes(np.random.default_rng(0).bytes(5000))
+    silent = [find_ffmpeg(), "-v", "error", "-f", "lavfi", "-i", "color=red:s=64x64:r=5:d=1"]
+    subprocess.run([*silent, "-c:v", "mpeg4", str(tmp_path / "silent.mp4")], check=True)
+    os.mkfifo(tmp_path / "pipe")
+    found = find_unlabelled(tmp_path)
+    assert [record.song for record in found.songs] == ["a/song"]
+    left = {os.path.relpath(path, tmp_path): why for path, why in found.left_out}
+    no_audio = [
+        "a/empty.xyz",
+        "a/list.cue",
+        "cover.jpg",
+        "numbers",
+        "pipe",
+        "program.ts",
+        "silent.mp4",
+    ]
+    assert left == {".hidden.mp3": "hidden", **dict.fromkeys(no_audio, "no audio")}
+    words = found.words()
+    assert words.startswith(
+        "8 files were left out; 1 (hidden): .hidden.mp3; 7 (no audio): empty.xyz"
+    )
+    assert words.endswith(", ...")
+
+
+def test_what_is_called_like_audio_or_text_is_not_opened(tmp_path, monkeypatch):
+    touch(tmp_path, "a.mp3", "b.WAV", "c.jpg", "d.txt")
+    monkeypatch.setattr(audio, "has_audio", None)
+    assert [record.song for record in unlabelled_songs(tmp_path)] == ["a", "b"]
+
+
+def test_names_of_dots(tmp_path):
+    touch(tmp_path, "...And Justice.mp3", "...wav", ".hidden.wav", "..mp3")
+    names = [record.song for record in unlabelled_songs(tmp_path)]
+    assert names == ["...And Justice", "...wav", "..mp3"]
+
+
+def test_capitals_and_what_is_left_out_of_labelled_songs(tmp_path):
+    touch(tmp_path, "train/a/lead.WAV", "train/a/beat.Flac", "train/a/guitar.wav", "train/a/a.txt")
+    touch(tmp_path, "train/.b/lead.wav", "train/stray.wav", "validation/c/lead.wav", "notes.txt")
+    found = find_labelled(tmp_path, STEMS)
+    assert [os.path.basename(record.path) for record in found.songs] == ["lead.WAV", "beat.Flac"]
+    left = {os.path.relpath(path, tmp_path): why for path, why in found.left_out}
+    assert left == {
+        "train/.b/lead.wav": "hidden",
+        "train/a/guitar.wav": "a stem that was not asked for",
+        "train/stray.wav": "in no song of train, valid or test",
+        "validation/c/lead.wav": "in no song of train, valid or test",
+    }

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from mixit_mss.data.parallel import run_parallel
@@ -17,6 +18,10 @@ def die_at_three(number):
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return number * number
+
+
+def ask_for_too_much(number):
+    return np.zeros(1 << 56) if number == 3 else number
 
 
 def raise_at_three(number):
@@ -34,6 +39,12 @@ def test_all_results_arrive(processes):
 def test_a_dying_process_costs_its_own_job_only():
     results = dict(run_parallel(die_at_three, range(8), 2))
     assert results == {i: None if i == 3 else i * i for i in range(8)}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_job_that_asks_for_too_much_memory_costs_itself_only(processes):
+    results = dict(run_parallel(ask_for_too_much, range(8), processes))
+    assert results == {i: None if i == 3 else i for i in range(8)}
 
 
 @pytest.mark.parametrize("processes", [1, 2])

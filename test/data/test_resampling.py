@@ -1,5 +1,8 @@
 """Any rate to any other, whole and block by block."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -59,3 +62,29 @@ def test_a_rate_must_be_positive():
     assert not can_resample(0, 44100)
     with pytest.raises(ValueError, match="0 Hz"):
         resample(noise(10), 0, 44100)
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from mixit_mss.data.resampling import resample_blocks
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+list(resample_blocks([np.zeros((2, 1000), np.float32)], 44101, 44100))
+before = peak()
+for rates in ((767_999, 1009), (767_999, 44_100), (1009, 767_999), (568_388, 44_100)):
+    blocks = [np.ones((2, rates[0] // 100), np.float32)] * 3
+    resampled = np.concatenate(list(resample_blocks(blocks, *rates)), axis=1)
+    print(abs(resampled[:, resampled.shape[1] // 2] - 1).max())
+print(peak() - before)
+"""
+
+
+def test_no_pair_of_rates_builds_gigantic_filters():
+    """All weights of the worst pair would take 800 MB, and the sums of one stretch gigabytes."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True
+    )
+    *errors, grown = map(float, done.stdout.split())
+    assert max(errors) < 0.03  # the middle of 30 ms of a constant
+    assert grown < 200

@@ -13,6 +13,7 @@ import torch
 from mixit_mss.data.audio import resample
 from mixit_mss.data.ffmpeg_pipe import describe, find_ffmpeg
 from mixit_mss.errors import UserError
+from mixit_mss.evaluation import song_stream
 from mixit_mss.evaluation.overlap_add import separate
 from mixit_mss.evaluation.request import Options
 from mixit_mss.evaluation.song_stream import for_channels, separate_song
@@ -183,3 +184,52 @@ def test_memory_does_not_grow_with_the_song(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     short, long = map(float, done.stdout.split())
     assert long - short < 20
+
+
+@pytest.mark.parametrize("channels", [9, 10, 20])
+def test_many_channels_in_turn_give_the_same_as_side_by_side(tmp_path, monkeypatch, channels):
+    soundfile.write(tmp_path / "song.wav", noise(3.3, 11025, channels).T, 11025, subtype="FLOAT")
+    model, song = Nonlinear(), Song("song", (tmp_path / "song.wav",))
+    options, found = Options(**CHUNKS, two_stems="drums"), []
+    for at_once in (100, 8):
+        monkeypatch.setattr(song_stream, "CHANNELS_AT_ONCE", at_once)
+        heard: list[int] = []
+        separate_song(model, song, tmp_path, options, lambda n, _, heard=heard: heard.append(n))
+        stems = [soundfile.read(tmp_path / f"{name}drums.wav")[0] for name in ("", "no_")]
+        found.append(np.stack(stems))
+        assert abs(sum(heard) - found[-1].shape[1]) <= len(heard)
+    assert found[0].shape == (2, round(3.3 * 11025), channels)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "drums.wav",
+        "no_drums.wav",
+        "song.wav",
+    ]
+
+
+def test_a_network_sees_one_group_of_channels_at_a_time():
+    class Counting(Nonlinear):
+        def forward(self, mixture):
+            assert mixture.shape[:2] == (3, 2)
+            return super().forward(mixture)
+
+    mixture = torch.from_numpy(noise(0.5, 8000, 6)).expand(3, -1, -1)
+    assert for_channels(Counting(), 6)(mixture).shape == (3, 3, 6, 4000)
+    assert for_channels(Counting(), 5)(mixture[:, :5]).shape == (3, 3, 5, 4000)
+
+
+def test_a_file_that_is_cut_short_is_separated_with_a_note(tmp_path):
+    soundfile.write(tmp_path / "song.wav", noise(2.0, 8000).T, 8000)
+    content = (tmp_path / "song.wav").read_bytes()
+    (tmp_path / "song.wav").write_bytes(content[: len(content) // 2])
+    (note,) = separate_song(Nonlinear(), Song("s", (tmp_path / "song.wav",)), tmp_path, Options())
+    assert "song.wav' is cut short: it ends after 7994 of 16000 samples" in note
+    assert soundfile.info(tmp_path / "drums.wav").frames == 7994
+
+
+def test_samples_that_are_no_numbers_are_one_sentence(tmp_path):
+    waveform = noise(1.0, 8000)
+    waveform[0, 100] = np.nan
+    soundfile.write(tmp_path / "song.wav", waveform.T, 8000, subtype="FLOAT")
+    with pytest.raises(UserError, match=r"song\.wav' has samples that are not finite numbers"):
+        separate_song(Nonlinear(), Song("s", (tmp_path / "song.wav",)), tmp_path, Options())

@@ -170,9 +170,9 @@ def _called_audio(folder: Path) -> Iterator[str]:
 
 
 def _is_song(path: str) -> bool:
+    if path.lower().endswith(AUDIO_SUFFIXES):
+        return os.path.isfile(path)
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in AUDIO_SUFFIXES:
-        return True
     return suffix not in OTHER_SUFFIXES and audio.has_audio(path)
 
 
