@@ -118,6 +118,8 @@ def _run(args: argparse.Namespace, jobs: list, scratch: Path) -> list[Verdict]:
     with console.status("loading all commands, and making sound inputs to break"):
         campaign.load_everything()
         campaign.make_seeds(scratch / "seeds")
+        if len(jobs) > 20:
+            campaign.warm_up(scratch / "seeds", scratch / "warm")
     workers = args.workers or len(os.sched_getaffinity(0))
     limits = campaign.Limits(args.seconds, args.megabytes)
     folder = args.keep or scratch / "work"

@@ -13,6 +13,7 @@ from test.robustness.sandbox import Call, Sandbox
 FILES_OUT = ("--page", "--figures", "--jobs-folder", "--out")
 LEFT_OUT = {
     "--help": "its text is no input",
+    "--find-batch": "takes steps in fresh processes, which are slow to start",
     "--debug": "prints a traceback, as it is asked to",
     "--wandb": "asks a server on the internet",
     "--num-nodes": "waits for other machines, as it has to",

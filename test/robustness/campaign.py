@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -14,8 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from mixit_mss.bin import main as door
 from test.robustness.child import Make, Places, become
-from test.robustness.sandbox import damage
+from test.robustness.sandbox import Sandbox, damage
 from test.robustness.verdict import Verdict, spoken_faults
 
 PAUSE = 0.01
@@ -246,6 +250,22 @@ def _innermost(stack: str) -> str:
         return "an unknown place"
     file, _, rest = lines[0].strip().removeprefix('File "').partition('"')
     return f"{file.rpartition('/mixit_mss/')[2] or Path(file).name}{rest.replace(', line ', ':').replace(' in', '')}"
+
+
+def warm_up(seeds: Path, folder: Path) -> None:
+    """Run what is slow the first time here, before the first fork, so that no input pays for it."""
+    from test.robustness import calls
+
+    slow = ["report"]
+    if not torch.cuda.is_available():  # whose threads would not survive a fork
+        slow.append("plan")
+    for name in slow:
+        (folder / name).mkdir(parents=True)
+        box = Sandbox(folder / name, seeds)
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            door.main(calls.CALLS[name](box).argv)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy every page
 
 
 def make_seeds(folder: Path) -> None:
