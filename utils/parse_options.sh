@@ -114,6 +114,8 @@ _options_script=$(_options_find "${BASH_SOURCE[1]}" "${BASH_LINENO[0]}") || exit
 _options_read < <(head -n "${BASH_LINENO[0]}" "$_options_script")
 _options_parse "$@"
 # what a recipe may set between its options and utils/mss.sh; the environment has no say in it
-unset -v variant unlabelled_corpus labelled_corpus network pretraining paper_tables
-unset -v _options_names _options_helps _options_kinds _options_script
+for _options_name in variant unlabelled_corpus labelled_corpus network pretraining paper_tables; do
+  case " ${_options_names[*]} " in *" $_options_name "*) ;; *) unset -v "$_options_name" ;; esac
+done
+unset -v _options_name _options_names _options_helps _options_kinds _options_script
 unset -f _options_fail _options_find _options_read _options_show _options_set _options_parse

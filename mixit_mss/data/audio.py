@@ -70,16 +70,17 @@ def probe(path: str | Path, count: bool = True) -> AudioInfo[Any]:
 
     Args:
         path: the file.
-        count: decode other files once and count, because their headers round the length.
+        count: look through the file for others joined to it, and decode once and count what ffmpeg
+            reads, because its headers round the length.
 
     Raises:
         AudioError: the file is missing, empty or not audio.
     """
-    with AudioStream(path) as stream:
+    with AudioStream(path, only_first=not count) as stream:
         frames = stream.frames
         if frames is None and count:
             frames = sum(map(len, stream.raw()))
-        elif frames is None and stream.is_mp3:
+        elif frames is None:
             promised, trusted = headers.mp3_promise(path)
             frames = promised if trusted else None
         return AudioInfo(str(path), frames, stream.sample_rate, stream.channels)
@@ -99,18 +100,29 @@ def read(
     Raises:
         AudioError: the file cannot be read, ends before ``start + frames``, or is cut short.
     """
-    stop = None if frames is None else start + frames
-    with AudioStream(path, BLOCK_FRAMES, stream, start, stop) as blocks:
-        nothing = np.zeros((blocks.channels, 0), np.float32)
-        samples = np.concatenate([nothing, *blocks], axis=1)
-        if frames is not None and samples.shape[1] < frames:
-            raise AudioError(
-                f"'{path}' ends before sample {stop}; "
-                "it is cut short, or was changed after it was listed"
-            )
+    if frames is None:
+        samples, blocks = _range(path, start, None, stream, False)
         if blocks.cut:
             raise AudioError(f"'{path}' {blocks.cut}")
         return samples, blocks.sample_rate
+    for only_first in (True, False):  # most files are not joined to others
+        samples, blocks = _range(path, start, start + frames, stream, only_first)
+        if samples.shape[1] == frames:
+            return samples, blocks.sample_rate
+    raise AudioError(
+        f"'{path}' ends before sample {start + frames}; "
+        "it is cut short, or was changed after it was listed"
+    )
+
+
+def _range(
+    path: str | Path, start: int, stop: int | None, stream: int | None, only_first: bool
+) -> tuple[np.ndarray, AudioStream]:
+    with AudioStream(path, BLOCK_FRAMES, stream, start, stop, only_first) as blocks:
+        parts = list(blocks)
+        if len(parts) == 1:
+            return parts[0], blocks
+        return np.concatenate([np.zeros((blocks.channels, 0), np.float32), *parts], axis=1), blocks
 
 
 class AudioStream:
@@ -131,12 +143,13 @@ class AudioStream:
         stream: int | None = None,
         start: int = 0,
         stop: int | None = None,
+        only_first: bool = False,
     ):
-        self._source, self._block_frames = Source(path, stream, start, stop), block_frames
+        self._source = Source(path, stream, start, stop, only_first)
+        self._block_frames = block_frames
         self._path = path
         self.sample_rate, self.channels = self._source.sample_rate, self._source.channels
         self.frames, self.integers = self._source.frames, self._source.integers
-        self.is_mp3 = self._source.is_mp3
 
     @property
     def warnings(self) -> list[str]:

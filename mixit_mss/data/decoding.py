@@ -42,6 +42,8 @@ SAMPLE_BYTES = {
 class Source:
     """All that one file holds, or samples ``start`` to ``stop`` of it.
 
+    With ``only_first`` no more than the first of the files that were joined to it.
+
     Attributes:
         sample_rate: Hz.
         channels: number of channels.
@@ -56,13 +58,18 @@ class Source:
     """
 
     def __init__(
-        self, path: str | Path, stream: int | None = None, start: int = 0, stop: int | None = None
+        self,
+        path: str | Path,
+        stream: int | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        only_first: bool = False,
     ):
         self.path, self._stream, self._start, self._stop = path, stream, start, stop
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self.cut = ""
-        self._pieces = headers.pieces(path)
+        self._pieces = headers.pieces(path, only_first)
         self._lengths: list[int | None] = []
         self._open: _Sndfile | FfmpegDecoder | None = None
         self.integers = True
@@ -77,7 +84,6 @@ class Source:
             else:
                 decoder.close()
         self.sample_rate, self.channels = shapes[0]
-        self.is_mp3 = isinstance(self._open, FfmpegDecoder) and self._open.contents.form == "mp3"
         if len(set(shapes)) > 1:
             self.close()
             rates, counts = (sorted(set(values)) for values in zip(*shapes, strict=True))
@@ -149,8 +155,8 @@ class Source:
                 yield from decoder.blocks(size)
             else:
                 yield from _between(decoder.blocks(size), first, stop)
-            lines = decoder.messages()
-            self.warnings += filter(MP3_DAMAGE.search, lines) if self.is_mp3 else lines
+            lines, is_mp3 = decoder.messages(), decoder.contents.form == "mp3"
+            self.warnings += filter(MP3_DAMAGE.search, lines) if is_mp3 else lines
             return
         count = first
         for block in decoder.blocks(size, first, stop):
@@ -206,7 +212,7 @@ class Source:
         slack, promised = SLACK.get(piece.kind, 0), None
         if isinstance(decoder, _Sndfile):
             promised = decoder.promised
-        elif self.is_mp3:
+        elif decoder.contents.form == "mp3":
             promised, slack = headers.mp3_promise(self.path)[0], SLACK["mp3"]
         else:
             self._say_of(decoder)

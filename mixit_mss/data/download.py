@@ -190,7 +190,7 @@ class _Connections:
         Raises:
             UserError: every connection gave up, or the disk is full.
         """
-        count = min(self.transfer.connections, len(self.waiting)) if self.ranges else 1
+        count = max(1, min(self.transfer.connections, len(self.waiting))) if self.ranges else 1
         try:
             with ThreadPoolExecutor(count) as pool:
                 target = self._take_pieces if self.ranges else self._take_whole

@@ -200,11 +200,11 @@ class FfmpegDecoder:
 
     @property
     def contents(self) -> Contents:
-        """What the file holds, and which stream of it this is."""
+        """What the file holds, and which stream of it this is; known when all is decoded."""
         return _contents(self._heard())
 
     def messages(self) -> list[str]:
-        """What ffmpeg complained of so far, one line each."""
+        """What ffmpeg complained of when all is decoded, one line each."""
         return [words for level, words in self._heard() if level in ("error", "fatal", "panic")]
 
     def close(self) -> None:
@@ -222,7 +222,7 @@ class FfmpegDecoder:
         self.close()
 
     def _heard(self) -> list[tuple[str, str]]:
-        self._stderr.seek(0)
+        self._stderr.seek(0)  # where ffmpeg writes too, so it must have ended
         return _messages(self._stderr.read(MOST_MESSAGES))
 
     def _reason(self, stream: int | None) -> str:

@@ -91,8 +91,11 @@ def what_else(path: str | Path) -> str:
     return "text" if _is_text(head) else ""
 
 
-def pieces(path: str | Path) -> list[Piece]:
+def pieces(path: str | Path, only_first: bool = False) -> list[Piece]:
     """The files that were joined to this one, in order, with what their headers say.
+
+    With ``only_first`` just the first, as if it went to the end: the others of Ogg and FLAC are
+    found by a look through the whole file.
 
     Raises:
         AudioError: the file cannot be opened.
@@ -103,9 +106,9 @@ def pieces(path: str | Path) -> list[Piece]:
             start = _after_tags(data)
             magic = data[start : start + 4]
             if magic == b"OggS":
-                return _ogg_links(data, start)
+                return _ogg_links(data, start, only_first)
             if magic == b"fLaC":
-                return _flac_files(data, start)
+                return [Piece("flac", start, size)] if only_first else _flac_files(data, start)
             found = chunked_files(data, start) if magic in PCM_MAGIC else []
             return found or [Piece("", 0, size)]
     except (OSError, ValueError) as error:
@@ -167,7 +170,7 @@ def _after_tags(data: mmap.mmap) -> int:
     return start
 
 
-def _ogg_links(data: mmap.mmap, start: int) -> list[Piece]:
+def _ogg_links(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
     """The links of a chain: each begins with pages that say so, one per stream in it."""
     starts, streams = [start], [0]
     position, in_head, ended = start, False, False
@@ -177,6 +180,8 @@ def _ogg_links(data: mmap.mmap, start: int) -> list[Piece]:
             break
         *_, flags, _, _, _, _, segments = OGG_PAGE.unpack_from(data, position)
         begins = bool(flags & BEGINS)
+        if only_first and in_head and not begins:
+            return [Piece("ogg" if streams[0] == 1 else "", start, len(data))]
         if begins and not in_head and streams[-1]:
             starts.append(position)
             streams.append(0)
