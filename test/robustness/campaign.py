@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from mixit_mss.bin import main as door
 from test.robustness.child import Make, Places, become
 from test.robustness.sandbox import Sandbox, damage
@@ -256,14 +254,11 @@ def warm_up(seeds: Path, folder: Path) -> None:
     """Run what is slow the first time here, before the first fork, so that no input pays for it."""
     from test.robustness import calls
 
-    slow = ["report"]
-    if not torch.cuda.is_available():  # whose threads would not survive a fork
-        slow.append("plan")
-    for name in slow:
-        (folder / name).mkdir(parents=True)
-        box = Sandbox(folder / name, seeds)
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            door.main(calls.CALLS[name](box).argv)
+    folder.mkdir()
+    box = Sandbox(folder / "report", seeds)
+    # no gradient may be taken here: torch takes none in a fork of a process that has taken one
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        door.main(calls.report(box).argv)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page
 
