@@ -82,7 +82,7 @@ def extract(
                         bad.append((name, "damaged_in_archive"))
 
                 in_threads(take, jobs, num_threads)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise UserError(f"'{archive}' is not a zip archive, or cut off ({error})") from error
     return sorted(bad)
 

@@ -245,6 +245,6 @@ def _config(row: Experiment) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     try:
-        return Path(row.facts["config"] or "").read_text(encoding="utf-8")
+        return Path(str(row.facts["config"] or "")).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
