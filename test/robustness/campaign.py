@@ -82,7 +82,7 @@ class _Running:
         """The verdict if it is over; else look how much it takes, and end it if that is too much."""
         pid, code, usage = os.wait4(self.pid, os.WNOHANG)
         if pid:
-            return self._judge(code, usage.ru_maxrss / 1024)
+            return self._judge(code, usage.ru_maxrss / 1024, limits)
         processes = descendants(self.pid)
         self.megabytes = max(self.megabytes, together(processes, limits.megabytes))
         late = time.monotonic() - self.start > limits.seconds
@@ -93,22 +93,24 @@ class _Running:
         elif late:
             self.ended = "time"
         if self.ended:
-            return self._kill(processes)
+            return self._kill(processes, limits)
         return None
 
-    def _kill(self, processes: list[int]) -> Verdict:
+    def _kill(self, processes: list[int], limits: Limits) -> Verdict:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)  # notes where it is
             time.sleep(0.2 if self.ended == "time" else 0.05)
         _end(processes)
         _, code, usage = os.wait4(self.pid, 0)
-        return self._judge(code, usage.ru_maxrss / 1024)
+        return self._judge(code, usage.ru_maxrss / 1024, limits)
 
-    def _judge(self, code: int, peak: float) -> Verdict:
+    def _judge(self, code: int, peak: float, limits: Limits) -> Verdict:
         _end_session(self.pid)
         job, places = self.job, self.places
         seconds = time.monotonic() - self.start
         megabytes = max(self.megabytes, peak)
+        if megabytes > limits.megabytes and not self.ended:
+            self.ended = "memory"  # between two looks
         verdict = Verdict(job.kind, job.number, None, seconds, megabytes)
         out, err = (_end_of(path) for path in (places.out, places.err))
         verdict.said = err[-2000:]
