@@ -116,7 +116,7 @@ def test_oracles_add_up_the_stems_where_there_is_no_mixture(corpus):
         (noise(1, samples=2 * RATE - 1), RATE, "frames"),
         (noise(1), RATE + 1, "sample rate"),
         (noise(1, channels=1), RATE, "channels"),
-        (np.full((2, 2 * RATE), np.nan), RATE, "NaN"),
+        (np.full((2, 2 * RATE), np.nan), RATE, "not finite numbers"),
     ],
 )
 def test_an_estimate_that_does_not_fit_is_named_and_the_others_are_scored(
