@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else job(args.seed, kind, number)
         for kind, number in wanted
     ]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through what cleans up
     scratch = Path(tempfile.mkdtemp(prefix="mixit-mss-fuzz-"))
     try:
         verdicts = _run(args, jobs, scratch)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import pickle
 import shutil
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +99,12 @@ class _Running:
             return self._kill(processes, limits)
         return None
 
+    def end(self) -> None:
+        """End it without a verdict, with all that it has started."""
+        _end(descendants(self.pid))
+        os.waitpid(self.pid, 0)
+        _end_session(self.pid)
+
     def _kill(self, processes: list[int], limits: Limits) -> Verdict:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)  # notes where it is
@@ -154,7 +163,16 @@ def run(
         limits: of each.
         keep: whose sandbox stays.
     """
-    waiting, running = iter(jobs), []
+    waiting = iter(jobs)
+    running: list[_Running] = []
+    try:
+        yield from _all_verdicts(waiting, running, seeds, scratch, workers, limits, keep)
+    finally:
+        for one in running:
+            one.end()
+
+
+def _all_verdicts(waiting, running, seeds, scratch, workers, limits, keep) -> Iterator[Verdict]:
     exhausted = False
     while running or not exhausted:
         while not exhausted and len(running) < workers:
@@ -163,7 +181,7 @@ def run(
             if job is not None:
                 running.append(_Running(job, seeds, scratch / f"{job.kind}-{job.number}"))
         verdicts = [(one, one.watch(limits)) for one in running]
-        running = [one for one, verdict in verdicts if verdict is None]
+        running[:] = [one for one, verdict in verdicts if verdict is None]
         for one, verdict in verdicts:
             if verdict is not None:
                 if not keep(verdict):
@@ -275,12 +293,15 @@ def make_seeds(folder: Path) -> None:
 
     pid = os.fork()
     if pid == 0:
-        status = 1
+        said = io.StringIO()
         try:
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 seeds.build(folder)
-            status = 0
+            os._exit(0)
+        except BaseException:
+            print(said.getvalue(), file=sys.stderr)
+            traceback.print_exc()
         finally:
-            os._exit(status)
+            os._exit(1)
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
         raise RuntimeError(f"the inputs to break could not be made in {folder}")
