@@ -9,7 +9,7 @@ import pytest
 import torch
 
 HERE = Path(__file__).parent
-SLOW = ("egs", "slurm", "tools", "training")
+SLOW = ("egs", "slurm", "tools", "training", "robustness")
 sys.path.insert(0, str(HERE))
 # a suite that a shell starts in the background inherits that Ctrl-C is ignored, and so do the programs
 # that are interrupted here

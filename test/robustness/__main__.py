@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else job(args.seed, kind, number)
         for kind, number in wanted
     ]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through what cleans up
     scratch = Path(tempfile.mkdtemp(prefix="mixit-mss-fuzz-"))
     try:
         verdicts = _run(args, jobs, scratch)
@@ -118,6 +120,8 @@ def _run(args: argparse.Namespace, jobs: list, scratch: Path) -> list[Verdict]:
     with console.status("loading all commands, and making sound inputs to break"):
         campaign.load_everything()
         campaign.make_seeds(scratch / "seeds")
+        if len(jobs) > 20:
+            campaign.warm_up(scratch / "seeds", scratch / "warm")
     workers = args.workers or len(os.sched_getaffinity(0))
     limits = campaign.Limits(args.seconds, args.megabytes)
     folder = args.keep or scratch / "work"

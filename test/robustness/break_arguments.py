@@ -7,16 +7,11 @@ import importlib
 import os
 
 from test.robustness import calls
+from test.robustness.known import LEFT_OUT
 from test.robustness.mutations import NAMES, NUMBERS, OUTPUTS, PATHS, Generator, hostile, pick
 from test.robustness.sandbox import Call, Sandbox
 
 FILES_OUT = ("--page", "--figures", "--jobs-folder", "--out")
-LEFT_OUT = {
-    "--help": "its text is no input",
-    "--debug": "prints a traceback, as it is asked to",
-    "--wandb": "asks a server on the internet",
-    "--num-nodes": "waits for other machines, as it has to",
-}
 DISPATCH = ("dispatch", "--jobs-folder", "out/jobs", "--", "score", "--manifest", "in/x")
 
 

@@ -15,8 +15,13 @@ from test.robustness.sandbox import Call, Sandbox
 WITH_YAML = ("plan", *("pretrain",) * 5, *("finetune",) * 4)
 LONG = ("epochs", "steps_per_epoch", "validation_chunks", "chunk_seconds")
 """What makes a training long, as it should: such configs are planned, not followed."""
-WITH_JSON = (*("separate",) * 3, *("report",) * 3, *("separate_again", "select_channels"))
-WITH_JSON += ("diagnose", "resume", "load_model", "load_model", "finetune")
+WITH_JSON = (
+    *("separate",) * 3,
+    *("report",) * 3,
+    *("separate_again",) * 3,
+    *("segment_again",) * 3,
+)
+WITH_JSON += ("diagnose", "select_channels", "resume", "load_model", "load_model", "finetune")
 VALUES: tuple[Any, ...] = (
     *(
         None,
@@ -141,14 +146,18 @@ def break_nest(content: Any, generator: Generator) -> tuple[Any, str]:
     """Another value at one place, a key less, or a key more."""
     path = pick(generator, paths_of(content) or [()])
     draw = generator.random()
-    if draw < 0.1 and path:
+    if draw < 0.2 and path:
         outer = content
         for key in path[:-1]:
             outer = outer[key]
         if isinstance(outer, dict):
-            del outer[path[-1]]
-            return content, f"without {path[-1]}"
-    if draw < 0.15 and isinstance(content, dict):
+            value = outer.pop(path[-1])
+            if draw < 0.1:
+                return content, f"without {path[-1]}"
+            name = pick(generator, (*NAMES, *PATHS))
+            outer[name] = value
+            return content, f"{path[-1]} called {name[:60]!r}"
+    if draw < 0.25 and isinstance(content, dict):
         key = pick(
             generator, ("base", "name", "size", "x", "", "stems", "num_sources", "__class__")
         )
@@ -208,9 +217,16 @@ def json_files(box: Sandbox, generator: Generator) -> Call:
     call = calls.CALLS[pick(generator, WITH_JSON)](box)
     path = pick(generator, call.aims["json"])
     text, draw = path.read_text(), generator.random()
+    if call.argv[0] == "separate" and generator.random() < 0.3:
+        call.argv += pick(
+            generator, (("--stems", "low"), ("--format", "flac16"), ("--all-channels",))
+        )
     if draw < 0.75:
-        content, way = break_nest(json.loads(text), generator)
-        text = json.dumps(content)
+        lines = text.splitlines(keepends=True) if path.suffix == ".jsonl" else [text]
+        line = int(generator.integers(len(lines)))
+        content, way = break_nest(json.loads(lines[line]), generator)
+        lines[line] = json.dumps(content) + "\n"
+        text = "".join(lines)
     elif draw < 0.9:
         deep = '{"model": ' + '{"a": ' * 100_000
         texts = (

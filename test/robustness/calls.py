@@ -110,6 +110,18 @@ def segment_labelled(box: Sandbox) -> Call:
     return Call([*argv, *STEMS], out=(box.out / "data",), aims={"audio": stems})
 
 
+def segment_again(box: Sandbox) -> Call:
+    """Songs with stems whose results are there already."""
+    call = segment_labelled(box)
+    data = box.take("segmented", "../out/data")
+    call.own = (data,)
+    (data / "audio/mine.flac").write_text("mine")
+    notes = [data / name for name in (".done.json", ".journal.jsonl", ".journal.jsonl")]
+    tables = [data / name for name in ("tracks.csv", "segments.csv", "rejected.csv")]
+    call.aims = {"json": notes, "tables": tables}
+    return call
+
+
 def segment_table(box: Sandbox) -> Call:
     """Songs with stems, in a table."""
     folder, table = box.take("music"), box.inputs / "songs.csv"
@@ -333,7 +345,16 @@ CALLS: dict[str, Callable[[Sandbox], Call]] = {
     function.__name__: function
     for function in (
         *(separate, separate_folder, separate_manifest, separate_again, separate_pipe),
-        *(segment, segment_labelled, segment_table, segment_fma, make_manifests, plan, plan_init),
+        *(
+            segment,
+            segment_labelled,
+            segment_again,
+            segment_table,
+            segment_fma,
+            make_manifests,
+            plan,
+            plan_init,
+        ),
         *(select_channels, diagnose, score, score_folder, report, curves, import_official),
         *(download, download_fma, download_nothing, pretrain, finetune, resume),
         *(read_manifest, load_model),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
+import io
 import json
 import os
 import pickle
 import shutil
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixit_mss.bin import main as door
 from test.robustness.child import Make, Places, become
-from test.robustness.sandbox import damage
+from test.robustness.sandbox import Sandbox, damage
 from test.robustness.verdict import Verdict, spoken_faults
 
 PAUSE = 0.01
@@ -80,7 +85,7 @@ class _Running:
         """The verdict if it is over; else look how much it takes, and end it if that is too much."""
         pid, code, usage = os.wait4(self.pid, os.WNOHANG)
         if pid:
-            return self._judge(code, usage.ru_maxrss / 1024)
+            return self._judge(code, usage.ru_maxrss / 1024, limits)
         processes = descendants(self.pid)
         self.megabytes = max(self.megabytes, together(processes, limits.megabytes))
         late = time.monotonic() - self.start > limits.seconds
@@ -91,22 +96,30 @@ class _Running:
         elif late:
             self.ended = "time"
         if self.ended:
-            return self._kill(processes)
+            return self._kill(processes, limits)
         return None
 
-    def _kill(self, processes: list[int]) -> Verdict:
+    def end(self) -> None:
+        """End it without a verdict, with all that it has started."""
+        _end(descendants(self.pid))
+        os.waitpid(self.pid, 0)
+        _end_session(self.pid)
+
+    def _kill(self, processes: list[int], limits: Limits) -> Verdict:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)  # notes where it is
             time.sleep(0.2 if self.ended == "time" else 0.05)
         _end(processes)
         _, code, usage = os.wait4(self.pid, 0)
-        return self._judge(code, usage.ru_maxrss / 1024)
+        return self._judge(code, usage.ru_maxrss / 1024, limits)
 
-    def _judge(self, code: int, peak: float) -> Verdict:
+    def _judge(self, code: int, peak: float, limits: Limits) -> Verdict:
         _end_session(self.pid)
         job, places = self.job, self.places
         seconds = time.monotonic() - self.start
         megabytes = max(self.megabytes, peak)
+        if megabytes > limits.megabytes and not self.ended:
+            self.ended = "memory"  # between two looks
         verdict = Verdict(job.kind, job.number, None, seconds, megabytes)
         out, err = (_end_of(path) for path in (places.out, places.err))
         verdict.said = err[-2000:]
@@ -150,7 +163,16 @@ def run(
         limits: of each.
         keep: whose sandbox stays.
     """
-    waiting, running = iter(jobs), []
+    waiting = iter(jobs)
+    running: list[_Running] = []
+    try:
+        yield from _all_verdicts(waiting, running, seeds, scratch, workers, limits, keep)
+    finally:
+        for one in running:
+            one.end()
+
+
+def _all_verdicts(waiting, running, seeds, scratch, workers, limits, keep) -> Iterator[Verdict]:
     exhausted = False
     while running or not exhausted:
         while not exhausted and len(running) < workers:
@@ -159,7 +181,7 @@ def run(
             if job is not None:
                 running.append(_Running(job, seeds, scratch / f"{job.kind}-{job.number}"))
         verdicts = [(one, one.watch(limits)) for one in running]
-        running = [one for one, verdict in verdicts if verdict is None]
+        running[:] = [one for one, verdict in verdicts if verdict is None]
         for one, verdict in verdicts:
             if verdict is not None:
                 if not keep(verdict):
@@ -248,6 +270,19 @@ def _innermost(stack: str) -> str:
     return f"{file.rpartition('/mixit_mss/')[2] or Path(file).name}{rest.replace(', line ', ':').replace(' in', '')}"
 
 
+def warm_up(seeds: Path, folder: Path) -> None:
+    """Run what is slow the first time here, before the first fork, so that no input pays for it."""
+    from test.robustness import calls
+
+    folder.mkdir()
+    box = Sandbox(folder / "report", seeds)
+    # no gradient may be taken here: torch takes none in a fork of a process that has taken one
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        door.main(calls.report(box).argv)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy every page
+
+
 def make_seeds(folder: Path) -> None:
     """Make the sound inputs in a fork, so that nothing of it stays in this process.
 
@@ -258,12 +293,15 @@ def make_seeds(folder: Path) -> None:
 
     pid = os.fork()
     if pid == 0:
-        status = 1
+        said = io.StringIO()
         try:
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 seeds.build(folder)
-            status = 0
+            os._exit(0)
+        except BaseException:
+            print(said.getvalue(), file=sys.stderr)
+            traceback.print_exc()
         finally:
-            os._exit(status)
+            os._exit(1)
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
         raise RuntimeError(f"the inputs to break could not be made in {folder}")

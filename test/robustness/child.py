@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import importlib
 import io
@@ -22,6 +23,7 @@ from mixit_mss.bin import main as door
 from mixit_mss.errors import UserError
 from test.robustness.sandbox import Call, Sandbox, listing
 
+PR_SET_PDEATHSIG = 1
 LARGEST_FILE = 500 * 2**20
 Make = Callable[[Sandbox], Call]
 
@@ -48,6 +50,8 @@ def become(make: Make, seeds: Path, folder: Path) -> NoReturn:
 
 def _run(make: Make, seeds: Path, places: Places) -> int:
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should the campaign be killed
     # on a machine that runs out of memory all the same, this ends first
     Path("/proc/self/oom_score_adj").write_text("1000")
     places.folder.mkdir(parents=True)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-KNOWN: dict[tuple[str, str], str] = {
-    ("time", "training/dry_run.py"): "--find-batch makes real training steps until memory ends, "
-    "which on a busy CPU takes longer than an input may",
-}
+KNOWN: dict[tuple[str, str], str] = {}
 """Reason by class and beginning of the place, as a campaign's summary prints them."""
+
+LEFT_OUT = {
+    "--help": "its text is no input",
+    "--debug": "prints a traceback, as it is asked to",
+    "--find-batch": "takes steps in fresh processes, which are slow to start",
+    "--wandb": "asks a server on the internet",
+    "--num-nodes": "waits for other machines, as it has to",
+}
+"""Options that no input is given, and why; neither are ``demo``, which serves until it is ended, and
+jobs that ``dispatch`` could submit."""
 
 
 def reason(fault: tuple[str, str]) -> str:

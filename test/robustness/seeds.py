@@ -2,7 +2,7 @@
 
 ``sounds/`` one song in many formats; ``music/`` manifests and their songs; ``labelled/`` stems in
 folders; ``model/`` and ``model4/`` networks; ``conf/`` configs; ``estimates/``; ``exp/`` a scored
-experiment; ``separated/`` stems; ``run/`` a training that can be taken up; ``official.pth``; ``fma/`` and ``zips/``.
+experiment; ``separated/``, ``segmented/`` and ``run/`` results that can be taken up; ``official.pth``; ``fma/`` and ``zips/``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from mixit_mss.models.hub import save_model
 from test import corpus_server
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-RATE, SAMPLES = 8000, 8800
+RATE, SAMPLES = 8000, 17_600
 STEMS = ("low", "high")
 SPLITS = ("train", "train", "valid", "valid", "test", "test")
 SIZES = {"num_blocks": 1, "dim": 8, "ffn_dim": 8, "num_heads": 2, "num_groups": 2, "kernel_size": 2}
 AUDIO = {"sample_rate": RATE, "n_fft": 128, "hop": 32, "bands": 4}
 FORMATS = ("flac", "mp3", "ogg", "opus", "m4a", "aiff", "w64", "wv", "aac", "mkv", "avi", "au")
+SEGMENTS = (*("--sample-rate", "8000", "--segment-seconds", "1", "--hop-seconds", "1"),)
+SEGMENTS += ("--valid-fraction", "0", "--stems", "low,high")
 CHUNKS = ("--chunk-seconds", "0.5", "--hop-seconds", "0.25", "--device", "cpu")
 TRAINING = """
 optimizer: {lr: 2e-3}
@@ -56,11 +58,11 @@ def build(folder: Path) -> None:
     _fma(folder / "fma")
     _zips(folder / "zips")
     _run(folder)
-    _separated(folder)
+    _done(folder)
 
 
 def tone(number: int, stem: str) -> np.ndarray:
-    """(sample, 2) float32 of 1.1 s, below 600 Hz or above 2 kHz."""
+    """(sample, 2) float32 of 2.2 s, below 600 Hz or above 2 kHz."""
     generator = np.random.default_rng([number, len(stem)])
     low, high = (100, 600) if stem == "low" else (2000, 3500)
     phase = 2 * np.pi * generator.uniform(low, high) * np.arange(SAMPLES) / RATE
@@ -175,7 +177,10 @@ def _run(folder: Path) -> None:
         raise RuntimeError("the training that the fuzz takes up fails")
 
 
-def _separated(folder: Path) -> None:
-    argv = ["separate", str(folder / "sounds/song.wav"), "--model", str(folder / "model"), *CHUNKS]
-    if door.main([*argv, "--out", str(folder / "separated")]):
-        raise RuntimeError("the song that the fuzz has separated again cannot be separated")
+def _done(folder: Path) -> None:
+    """What a finished separation and a finished segmentation leave."""
+    separate = ["separate", folder / "sounds/song.wav", "--model", folder / "model", *CHUNKS]
+    segment = ["segment", "--kind", "labelled", "--input", folder / "labelled", *SEGMENTS]
+    for name, argv in (("separated", separate), ("segmented", segment)):
+        if door.main([*map(str, argv), "--out", str(folder / name)]):
+            raise RuntimeError(f"the fuzz has nothing to break: what should be {name} fails")
