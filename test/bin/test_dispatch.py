@@ -16,6 +16,7 @@ from mixit_mss.bin.main import main
 from mixit_mss.data.manifest import make_manifest, write_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation import scoring
+from mixit_mss.files import HOST
 from mixit_mss.models import BSLocoformer
 from mixit_mss.models.hub import save_model
 
@@ -210,9 +211,10 @@ def test_an_array_of_separation(local_jobs, tmp_path, capfd):
         rows.append(row | shape)
     write_manifest(tmp_path / "m", make_manifest(rows, [(np.zeros(0, np.int64), 1)] * 3, "m"))
     options = ["--manifest", str(tmp_path / "m"), "--model", str(tmp_path / "model")]
-    # halves of a song of another share may be at work elsewhere, those of its own were killed
-    foreign, own = (tmp_path / f"whole/.song{number}.9999999.partial" for number in (1, 0))
-    for folder in (foreign, own):
+    # what another machine began may still be at work there; a process of this machine was killed
+    foreign = tmp_path / "whole/.song1.9999999-00000000.partial"
+    killed = tmp_path / f"whole/.song0.9999999-{HOST}.partial"
+    for folder in (foreign, killed):
         folder.mkdir(parents=True)
     separate.main([*options, "--out", str(tmp_path / "whole"), "--shard", "1/2"])
     assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == [
