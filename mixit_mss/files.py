@@ -145,13 +145,16 @@ def _is_abandoned(entry: os.DirEntry, process: int, host: str) -> bool:
 
 
 def is_running(process: int) -> bool:
-    """Whether this machine has a process of that number."""
+    """Whether this machine has a process of that number that has not ended."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError, IndexError):  # one that ended may wait for its parent to look
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        return status.rpartition(")")[2].split()[0] not in ("Z", "X")
     return True
 
 

@@ -58,25 +58,38 @@ class Fingerprint:
         command: which, such as ``separate``.
         options: plain values.
         inputs: files or folders by role.  What is missing counts as such.
+        contents: digests by role of what is read and was digested elsewhere, such as a
+            :meth:`~mixit_mss.data.manifest.Manifest.digest`.
     """
 
     def __init__(
-        self, command: str, options: Mapping, inputs: Mapping[str, str | Path] | None = None
+        self,
+        command: str,
+        options: Mapping,
+        inputs: Mapping[str, str | Path] | None = None,
+        contents: Mapping[str, str] | None = None,
     ) -> None:
         self.command = command
         self.options = json.loads(json.dumps(dict(options), default=str))
+        self.contents = dict(contents or {})
         self._paths = {role: Path(path) for role, path in (inputs or {}).items()}
         self._looks = {role: _look(path) for role, path in self._paths.items()}
 
     @functools.cached_property
     def inputs(self) -> dict[str, str]:
         """sha256 by role; every file is read whole, once in a process."""
-        return {role: content_digest(path) for role, path in self._paths.items()}
+        read = {role: content_digest(path) for role, path in self._paths.items()}
+        return {**read, **self.contents}
 
     @property
     def identity(self) -> dict:
         """The same as plain values, to compare or to store."""
         return {"command": self.command, "options": self.options, "inputs": self.inputs}
+
+    @property
+    def digest(self) -> str:
+        """The same as 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def done_in(self, folder: str | Path) -> Result | None:
         """The result of exactly this in ``folder``, if all of its files are there."""
@@ -101,9 +114,10 @@ class Fingerprint:
         folder = Path(folder)
         names = [os.path.relpath(path, folder) for path in outputs]
         sizes = {name: (folder / name).stat().st_size if complete else -1 for name in names}
-        inputs = {
-            role: digest if _look(path) == self._looks[role] else "changed while it was read"
-            for (role, digest), path in zip(self.inputs.items(), self._paths.values(), strict=True)
+        inputs = self.inputs | {
+            role: "changed while it was read"
+            for role, path in self._paths.items()
+            if _look(path) != self._looks[role]
         }
         new = Result(self.command, self.options, inputs, self._looks, sizes, complete)
         others = (_without(result, set(names)) for result in read_stamp(folder))
@@ -112,7 +126,9 @@ class Fingerprint:
     def _describes(self, result: Result) -> bool:
         if (self.command, self.options) != (result.command, result.options):
             return False
-        if set(self._paths) != set(result.inputs):
+        if {*self._paths, *self.contents} != set(result.inputs):
+            return False
+        if any(result.inputs[role] != digest for role, digest in self.contents.items()):
             return False
         if "inputs" not in vars(self) and all(
             look is not None and look == result.looks.get(role)

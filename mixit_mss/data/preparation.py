@@ -75,7 +75,9 @@ class PreparedTrack:
     """One row of the track table, with its segments.
 
     ``path`` is relative to the corpus folder if the audio was stored there; ``starts`` and
-    ``dropped`` are the first samples of kept and of dropped segments.
+    ``dropped`` are the first samples of kept and of dropped segments; ``content`` is a sha256 of the
+    samples: as stored, or as decoded where only the original file is kept; ``stored_bytes`` the size
+    of the stored file.
     """
 
     stem: str
@@ -84,6 +86,8 @@ class PreparedTrack:
     frames: int
     sample_rate: int
     channels: int
+    content: str = ""
+    stored_bytes: int = 0
     segment_frames: int = 0
     starts: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
@@ -98,13 +102,11 @@ class PreparedTrack:
 class Outcome:
     """What became of a song: its tracks, or the files that were rejected and why.
 
-    ``rejected`` holds (path, reason, detail); ``content`` is a hash of the samples: as stored, or as
-    decoded where only the original file is kept.
+    ``rejected`` holds (path, reason, detail).
     """
 
     tracks: list[PreparedTrack] = field(default_factory=list)
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
-    content: str = ""
 
 
 class Rejection(Exception):
@@ -128,6 +130,8 @@ def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) 
             return _prepare_mixture(song, folder, settings)
         return _prepare_stems(song, folder, settings)
     except Rejection as rejection:
+        for stem, _ in song.files:
+            (folder / _stored_path(song, stem, settings)).unlink(missing_ok=True)
         return Outcome(rejected=[rejection.args])
     except UserError:
         raise
@@ -145,10 +149,17 @@ def _check_name(song: Song) -> None:
         raise Rejection(song.files[0][1], "file_name", f"longer than {MAX_NAME_BYTES} bytes")
 
 
+def _stored_path(song: Song, stem: str, settings: Settings) -> str:
+    """Where the corpus folder keeps a file of a song."""
+    if isinstance(settings, UnlabelledSettings):
+        return f"audio/{song.name}.{settings.store}"
+    return f"audio/{song.split}/{song.name}/{stem}.{settings.store}"
+
+
 def _prepare_mixture(song: Song, folder: Path, settings: UnlabelledSettings) -> Outcome:
     (stem, source), *_ = song.files
-    stored = f"audio/{song.name}.{settings.store}"
-    track, meter, content = _store(
+    stored = _stored_path(song, stem, settings)
+    track, meter = _store(
         stem, source, folder, stored, settings, settings.silence.interval_seconds
     )
     segments = segment_table(
@@ -164,7 +175,7 @@ def _prepare_mixture(song: Song, folder: Path, settings: UnlabelledSettings) -> 
     if not segments.kept.any():
         raise Rejection(source, "silent", f"none of {len(segments.starts)} segments is kept")
     track.take(segments)
-    return Outcome([track], content=content)
+    return Outcome([track])
 
 
 def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outcome:
@@ -178,8 +189,8 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
         return Outcome(tracks)
     outcome = Outcome()
     for stem in settings.stems:
-        stored = f"audio/{song.split}/{song.name}/{stem}.{settings.store}"
-        track, meter, _ = _store(
+        stored = _stored_path(song, stem, settings)
+        track, meter = _store(
             stem, files[stem], folder, stored, settings, settings.activity.chunk_seconds
         )
         outcome.tracks.append(track)
@@ -203,12 +214,16 @@ def _without_path(error: audio.AudioError, path: str) -> str:
 def _listed(stem: str, path: str) -> PreparedTrack:
     """A track that stays as it is; it is decoded once, since only that tells whether it is whole."""
     try:
+        frames, digest = 0, hashlib.sha256()
         with audio.stream(path) as blocks:
-            frames = sum(len(samples) for samples in blocks.raw())
+            for samples in blocks.raw():
+                frames += len(samples)
+                digest.update(np.ascontiguousarray(samples).data)
     except audio.AudioError as error:
         raise Rejection(path, "unreadable", _without_path(error, path)) from error
     _check_whole(blocks, path)
-    return PreparedTrack(stem, path, path, frames, blocks.sample_rate, blocks.channels)
+    rate, channels = blocks.sample_rate, blocks.channels
+    return PreparedTrack(stem, path, path, frames, rate, channels, digest.hexdigest())
 
 
 def _check_whole(blocks: audio.AudioStream, path: str) -> None:
@@ -228,7 +243,7 @@ def _check_same_length(tracks: list[PreparedTrack]) -> None:
 
 def _store(
     stem: str, source: str, folder: Path, stored: str, settings: Settings, interval_seconds: float
-) -> tuple[PreparedTrack, PowerMeter, str]:
+) -> tuple[PreparedTrack, PowerMeter]:
     """Stream one file through checks, hash, rate conversion and meter into the corpus folder."""
     keep_source = settings.store == "source"
     try:
@@ -251,10 +266,10 @@ def _store(
                     _check_whole(blocks, source)
     except audio.AudioError as error:
         raise Rejection(source, "unreadable", _without_path(error, source)) from error
-    track = PreparedTrack(
-        stem, source, source if keep_source else stored, meter.frames, rate, channels
-    )
-    return track, meter, digest.hexdigest()
+    path, size = (source, 0) if keep_source else (stored, (folder / stored).stat().st_size)
+    content = digest.hexdigest()
+    track = PreparedTrack(stem, source, path, meter.frames, rate, channels, content, size)
+    return track, meter
 
 
 def _check_format(blocks: audio.AudioStream, source: str, settings: Settings) -> None:

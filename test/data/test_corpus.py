@@ -11,7 +11,8 @@ import soundfile
 from mixit_mss.bin.main import run
 from mixit_mss.bin.segment import main
 from mixit_mss.data import audio
-from mixit_mss.data.corpus import JOURNAL, draw_validation
+from mixit_mss.data.corpus import draw_validation
+from mixit_mss.data.journal import JOURNAL
 from mixit_mss.data.manifest import read_manifest
 from mixit_mss.errors import UserError
 
