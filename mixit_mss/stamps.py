@@ -113,7 +113,7 @@ class Fingerprint:
         """
         folder = Path(folder)
         names = [os.path.relpath(path, folder) for path in outputs]
-        sizes = {name: (folder / name).stat().st_size if complete else -1 for name in names}
+        sizes = {name: _size_of(folder, name) if complete else -1 for name in names}
         inputs = self.inputs | {
             role: "changed while it was read"
             for role, path in self._paths.items()
@@ -135,6 +135,11 @@ class Fingerprint:
             for role, look in self._looks.items()
         ):
             return True  # nothing was touched since: no need to read it
+        if any(
+            look and (known := result.looks.get(role)) and look[0] != known[0]
+            for role, look in self._looks.items()
+        ):
+            return False  # another size is another content
         return self.inputs == result.inputs
 
 
@@ -183,13 +188,19 @@ def replaced_folder(folder: str | Path) -> Iterator[Path]:
         UserError: the folder holds files that no stamp of ours lists; nothing was removed.
     """
     folder = Path(folder)
-    _require_ours(folder)
+    require_ours(folder)
     with atomic_folder(folder, replace=True) as partial:
         yield partial
-        _require_ours(folder)
+        require_ours(folder)
 
 
-def _require_ours(folder: Path) -> None:
+def require_ours(folder: str | Path) -> None:
+    """See that everything in ``folder``, if it is there, was written by us.
+
+    Raises:
+        UserError: it was not, or this is no folder.
+    """
+    folder = Path(folder)
     if not os.path.lexists(folder):
         return
     if not folder.is_dir() or folder.is_symlink():
@@ -256,9 +267,13 @@ def _result(entry: dict) -> Result:
 
 def _is_whole(folder: Path, result: Result) -> bool:
     try:
-        return all((folder / name).stat().st_size == size for name, size in result.outputs.items())
+        return all(_size_of(folder, name) == size for name, size in result.outputs.items())
     except OSError:
         return False
+
+
+def _size_of(folder: Path, name: str) -> int:
+    return os.stat(os.path.abspath(folder / name)).st_size
 
 
 def _without(result: Result, names: set[str]) -> Result:

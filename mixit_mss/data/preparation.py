@@ -159,9 +159,7 @@ def _stored_path(song: Song, stem: str, settings: Settings) -> str:
 def _prepare_mixture(song: Song, folder: Path, settings: UnlabelledSettings) -> Outcome:
     (stem, source), *_ = song.files
     stored = _stored_path(song, stem, settings)
-    track, meter = _store(
-        stem, source, folder, stored, settings, settings.silence.interval_seconds
-    )
+    track, meter = _store(stem, source, folder, stored, settings, settings.silence.interval_seconds)
     segments = segment_table(
         meter.power,
         track.sample_rate,
