@@ -203,8 +203,9 @@ def _submit(args: argparse.Namespace) -> jobs.Submission:
     delay = options.pop("signal_delay_s", 90)
     shape = {key: int(options.pop(key)) for key in ("nodes", "ntasks_per_node")}
     executor = _executor(folder)
-    for old in folder.glob("*.status"):  # a cluster may count its jobs from 1 again
-        old.unlink()
+    for kind in ("status", "stops"):  # a cluster may count its jobs from 1 again
+        for old in folder.glob(f"*.{kind}"):
+            old.unlink()
     executor.update_parameters(
         name=f"mixit-mss-{args.command[0]}",
         nodes=shape["nodes"],

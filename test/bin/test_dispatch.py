@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -249,3 +250,35 @@ def test_a_signal_waits_for_the_end_of_an_import(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "loaded\n"), done.stderr
+
+
+def test_a_job_whose_limit_is_too_short_to_start_does_not_come_back_for_ever(
+    tmp_path, monkeypatch, capsys
+):
+    job = SimpleNamespace(job_id="7", global_rank=0, paths=SimpleNamespace(folder=tmp_path))
+    clock, requeued = [0.0], []
+
+    def stopped_after(seconds):
+        def status_of(argv, place):
+            clock[0] += seconds
+            return 128 + signal.SIGUSR2
+
+        monkeypatch.setattr(jobs, "_status_of", status_of)
+        with pytest.raises(SystemExit) as end:
+            jobs.run_command(("pretrain",), ".")
+        return end.value.code
+
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(submitit, "JobEnvironment", lambda: job)
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(jobs, "_requeue", lambda *words: requeued.append(words))
+    for name in ("_install_handlers", "_ignore_signals"):
+        monkeypatch.setattr(jobs, name, lambda: None)
+    soon, late = jobs.SHORT_SECONDS - 1, jobs.SHORT_SECONDS + 1
+    for seconds in [soon] * 4 + [late] + [soon] * 4:
+        assert stopped_after(seconds) == 0
+    assert len(requeued) == 9 and not list(tmp_path.glob("*.status"))
+    assert stopped_after(soon) == 128 + signal.SIGUSR2
+    assert len(requeued) == 9
+    assert (tmp_path / "7_0.status").read_text() == f"{128 + signal.SIGUSR2}\n"
+    assert "5 times in a row within 5 minutes of its start" in capsys.readouterr().err
