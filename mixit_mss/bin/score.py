@@ -86,28 +86,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Score what the options name; print a summary, write the table."""
-    args = build_parser().parse_args(argv)
-    if args.references and args.oracle:
-        raise UserError("--oracle needs --manifest, which says where the mixtures are")
-    if args.label and not args.out:
-        raise UserError("--label needs --out, beside which the row's facts are written")
+    args = _arguments(argv)
     args.nj = processes(args.nj, "--nj")
-    if args.shard and not (args.manifest and args.out):
-        raise UserError("--shard needs --manifest, whose songs it shares out, and --out")
-    from mixit_mss.data.manifest import read_manifest
     from mixit_mss.data.shards import parse_shard
     from mixit_mss.evaluation import scoring
 
     shard = parse_shard(args.shard) if args.shard else None
-    if args.manifest:
-        manifest = read_manifest(args.manifest)
-        tasks = scoring.manifest_tasks(
-            manifest, args.split, args.estimates, args.oracle, args.full_bsseval
-        )
-    else:
-        tasks = [scoring.folder_task(args.references, args.estimates, args.full_bsseval)]
+    tasks = _tasks(args)
     # what is known of each song, so that a killed or changed run scores no song twice
-    parts = Path(args.out).with_name(f".{Path(args.out).stem}") if args.out else None
+    parts = _parts(args)
     if shard:
         tasks = shard.of(tasks)
         if tasks:
@@ -125,6 +112,41 @@ def main(argv: list[str] | None = None) -> None:
             _write_facts(args, argv)
         scoring.forget_others(tasks, parts)
         print(f"{args.out}: songs scored: {len(tasks)}")
+
+
+def is_done(argv: list[str]) -> bool:
+    """Whether the table is already what the command would write."""
+    args = _arguments(argv)
+    parts = _parts(args)
+    return parts is not None and _is_done(args, _tasks(args), parts)
+
+
+def _parts(args: argparse.Namespace) -> Path | None:
+    return Path(args.out).with_name(f".{Path(args.out).stem}") if args.out else None
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    args = build_parser().parse_args(argv)
+    if args.references and args.oracle:
+        raise UserError("--oracle needs --manifest, which says where the mixtures are")
+    if args.label and not args.out:
+        raise UserError("--label needs --out, beside which the row's facts are written")
+    if args.shard and not (args.manifest and args.out):
+        raise UserError("--shard needs --manifest, whose songs it shares out, and --out")
+    return args
+
+
+def _tasks(args: argparse.Namespace) -> list[Task]:
+    """One for every song."""
+    from mixit_mss.data.manifest import read_manifest
+    from mixit_mss.evaluation import scoring
+
+    if not args.manifest:
+        return [scoring.folder_task(args.references, args.estimates, args.full_bsseval)]
+    manifest = read_manifest(args.manifest)
+    return scoring.manifest_tasks(
+        manifest, args.split, args.estimates, args.oracle, args.full_bsseval
+    )
 
 
 def _is_done(args: argparse.Namespace, tasks: list[Task], parts: Path) -> bool:

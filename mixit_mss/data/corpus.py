@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -80,15 +81,9 @@ def build_corpus(
     songs = group_songs(records)
     _check_songs(songs, settings, folder)
     _check_folder(folder)
-    keys = [key_of_song(song, settings) for song in songs]
-    rows = [(key, song.split, song.license) for key, song in zip(keys, songs, strict=True)]
-    places = [[portable_path(path, folder) for _, path in song.files] for song in songs]
-    listing = hashlib.sha256(json.dumps([rows, places]).encode()).hexdigest()
-    wanted = Fingerprint("segment", {"songs": listing, "valid_fraction": valid_fraction})
-    journal = read_journals(folder)
-    done = journal.done(dict(zip(keys, songs, strict=True)), folder)
-    complete = len(done) == len(songs) and wanted.is_done(folder)
-    if complete and (finished := _finished(folder)):
+    known = _look_up(songs, settings, folder, valid_fraction)
+    keys, journal, done = known.keys, known.journal, known.done
+    if known.is_complete(folder) and (finished := _finished(folder)):
         return f"{folder}: nothing to do, all {len(songs)} songs are as they were\n" + summarise(
             folder, *finished, len(songs)
         )
@@ -110,8 +105,39 @@ def build_corpus(
     write_manifest(folder, manifest)
     _prune(folder, journal.stored, set(manifest.tracks["path"]))
     write_journal(folder, zip(keys, songs, outcomes, strict=True))
-    wanted.mark_done(folder, [folder / name for name in TABLES])
+    known.wanted.mark_done(folder, [folder / name for name in TABLES])
     return summarise(folder, manifest, rejected, len(songs))
+
+
+def is_built(
+    records: Iterable[Record], settings: Settings, folder: str | Path, valid_fraction: float = 0.0
+) -> bool:
+    """Whether :func:`build_corpus` would find nothing to do."""
+    songs = group_songs(records)
+    return _look_up(songs, settings, Path(folder), valid_fraction).is_complete(Path(folder))
+
+
+class _Known(NamedTuple):
+    """What is known of some songs: their keys, the finished corpus, what is done of it."""
+
+    keys: list[str]
+    wanted: Fingerprint
+    journal: Journal
+    done: dict[str, Outcome]
+
+    def is_complete(self, folder: Path) -> bool:
+        return len(self.done) == len(self.keys) and self.wanted.is_done(folder)
+
+
+def _look_up(songs: list[Song], settings: Settings, folder: Path, valid_fraction: float) -> _Known:
+    keys = [key_of_song(song, settings) for song in songs]
+    rows = [(key, song.split, song.license) for key, song in zip(keys, songs, strict=True)]
+    places = [[portable_path(path, folder) for _, path in song.files] for song in songs]
+    listing = hashlib.sha256(json.dumps([rows, places]).encode()).hexdigest()
+    wanted = Fingerprint("segment", {"songs": listing, "valid_fraction": valid_fraction})
+    journal = read_journals(folder)
+    done = journal.done(dict(zip(keys, songs, strict=True)), folder)
+    return _Known(keys, wanted, journal, done)
 
 
 def group_songs(records: Iterable[Record]) -> list[Song]:

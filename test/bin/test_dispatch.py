@@ -146,7 +146,7 @@ def noise(seed, seconds=12):
     return 0.1 * np.random.default_rng(seed).standard_normal((seconds * RATE, 2))
 
 
-def test_an_array_of_segmentation(local_jobs, tmp_path, capfd):
+def test_an_array_of_segmentation(local_jobs, tmp_path, monkeypatch, capfd):
     (tmp_path / "songs").mkdir()
     for number in range(5):
         soundfile.write(tmp_path / f"songs/{number}.wav", noise(number), RATE)
@@ -160,6 +160,9 @@ def test_an_array_of_segmentation(local_jobs, tmp_path, capfd):
     assert "5 of 5 songs kept" in capfd.readouterr().out
     for name in ("tracks.csv", "segments.csv", "rejected.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    monkeypatch.setattr(dispatch, "_submit", None)  # what is done waits in no queue
+    assert main([*local_jobs, "segment", *command, "--out", str(tmp_path / "out")]) == 0
+    assert "nothing to do, all 5 songs" in capfd.readouterr().out
 
 
 def test_a_job_that_fails_is_shown_and_nothing_is_merged(local_jobs, tmp_path, capfd):
@@ -197,9 +200,12 @@ def test_an_array_of_scores(local_jobs, tmp_path, monkeypatch, capfd):
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert whole.splitlines()[:-1][-4:] == capfd.readouterr().out.splitlines()[:-1][-4:]
     assert len(os.listdir(tmp_path / "exp/.scores")) == 3  # what is known of each song
+    monkeypatch.setattr(dispatch, "_submit", None)  # what is done waits in no queue
+    assert main([*local_jobs, "score", *options, "--out", str(out)]) == 0
+    assert "nothing changed" in capfd.readouterr().out
 
 
-def test_an_array_of_separation(local_jobs, tmp_path, capfd):
+def test_an_array_of_separation(local_jobs, tmp_path, monkeypatch, capfd):
     sizes = {"num_blocks": 1, "dim": 8, "ffn_dim": 8, "num_heads": 2, "num_groups": 2}
     stft = {"n_fft": 256, "hop": 64, "bands": 6, "sample_rate": RATE}
     save_model(BSLocoformer(2, stems=["vocals", "rest"], **sizes, **stft), tmp_path / "model")
@@ -230,6 +236,8 @@ def test_an_array_of_separation(local_jobs, tmp_path, capfd):
         # the header of a float WAV has the time at which it was written
         assert np.array_equal(soundfile.read(path)[0], soundfile.read(there)[0])
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 6
+    monkeypatch.setattr(dispatch, "_submit", None)  # what is done waits in no queue
+    assert main([*local_jobs, "separate", *options, "--out", str(tmp_path / "out")]) == 0
 
 
 def test_a_share_of_scores_needs_a_table(tmp_path):
