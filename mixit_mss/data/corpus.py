@@ -40,10 +40,12 @@ from mixit_mss.data.preparation import (
     Song,
     UnlabelledSettings,
     prepare_song,
+    stored_path,
 )
 from mixit_mss.data.shards import Shard
 from mixit_mss.errors import UserError
 from mixit_mss.files import STAMP, fingerprint, is_done, mark_done, write_text
+from mixit_mss.names import path_text, printable
 
 JOURNAL = ".journal.jsonl"
 SHARD_JOURNAL = ".journal.{}-of-{}.jsonl"
@@ -115,12 +117,17 @@ def build_corpus(
 
 
 def group_songs(records: Iterable[Record]) -> list[Song]:
-    """Records of one song and split together, sorted by split and name."""
+    """Records of one song and split together, sorted by split and name; names are printable."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.split, record.song), []).append(record)
+        groups.setdefault((record.split, printable(record.song)), []).append(record)
     return [
-        Song(name, split, files[0].license, tuple((file.stem, file.path) for file in files))
+        Song(
+            name,
+            split,
+            files[0].license,
+            tuple((printable(file.stem), file.path) for file in files),
+        )
         for (split, name), files in sorted(groups.items())
     ]
 
@@ -167,7 +174,8 @@ def assemble(
     ]
     segments = [(np.array(track.starts, np.int64), track.segment_frames) for _, track in kept]
     table = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS))
-    table["path"] = [_printable(portable_path(path, folder)) for path in table["path"]]
+    table["path"] = [path_text(portable_path(path, folder)) for path in table["path"]]
+    table["detail"] = list(map(printable, table["detail"]))
     return make_manifest(rows, segments, str(folder)), table
 
 
@@ -271,6 +279,8 @@ def _read_journals(folder: Path) -> dict[str, Outcome]:
                 content = json.loads(line)
                 tracks = [PreparedTrack(**track) for track in content["tracks"]]
                 rejected = [tuple(row) for row in content["rejected"]]
+                if any(reason == "file_name" for _, reason, _ in rejected):
+                    continue  # of an earlier version, which refused some names
                 known[content["key"]] = Outcome(tracks, rejected, content["content"])
             except (ValueError, TypeError, KeyError):
                 continue  # half a line of a killed run
@@ -290,18 +300,14 @@ def _finished(folder: Path) -> tuple[Manifest, pd.DataFrame] | None:
         return None
 
 
-def _printable(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
 def _check_songs(songs: list[Song], settings: Settings, folder: Path) -> None:
     """See that no two songs would be stored under one name, and that none is where we delete."""
     unlabelled = isinstance(settings, UnlabelledSettings)
     ours = os.path.join(os.path.abspath(folder), "")
-    seen: dict[tuple[str, ...], str] = {}
+    seen: dict[str, str] = {}
     for song in songs:
         for stem, path in song.files:
-            place = (song.name,) if unlabelled else (song.split, song.name, stem)
+            place = stored_path(song, None if unlabelled else stem, settings.store)
             if place in seen:
                 raise UserError(
                     f"'{seen[place]}' and '{path}' are both listed as song '{song.name}'; "
