@@ -20,6 +20,7 @@ from mixit_mss.data.manifest import (
 )
 from mixit_mss.errors import UserError
 from mixit_mss.files import sweep
+from mixit_mss.names import printable
 from mixit_mss.stamps import STAMP, Fingerprint
 
 READERS = 8
@@ -126,7 +127,8 @@ def _join(kind: str, names: list[str]) -> Manifest:
         check_headers(part)
         check_disjoint(part)
         if len(names) > 1:
-            part.tracks["song"] = [f"{Path(name).name}/{song}" for song in part.tracks["song"]]
+            corpus = printable(Path(name).name)
+            part.tracks["song"] = [f"{corpus}/{song}" for song in part.tracks["song"]]
         parts.append(part)
     if len({Path(name).name for name in names}) < len(names):
         raise UserError(f"two --{kind} folders have the same name: {', '.join(names)}")
