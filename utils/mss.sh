@@ -135,6 +135,21 @@ if begin 2 manifests; then
   finish 2
 fi
 
+# all that would stop a stage from here on is said before days of training
+if [ "$stop_stage" -ge 3 ] && [ "$stage" -le 6 ] && [ "$stage" -le "$stop_stage" ]; then
+  hold shared
+  parts=() configs=()
+  if with mixit "$init"; then
+    parts=(--pretrain "$(config "pretrain_$model" pretrain)" --unlabelled "$manifests/unlabelled")
+  fi
+  for part in $trainable; do configs+=("$(finetune_config "$part")"); done
+  if [ "$executor" != local ]; then parts+=(--elsewhere); fi
+  run mixit-mss check --model "$conf_dir/model_$model.yaml" ${parts[@]+"${parts[@]}"} \
+    --finetune "${configs[@]}" --labelled "$manifests/labelled" --stems "$stems" \
+    --stage $((stage > 3 ? stage : 3)) --stop-stage $((stop_stage < 6 ? stop_stage : 6)) \
+    --ngpu "$ngpu" --num-nodes "$num_nodes"
+fi
+
 if begin 3 "MixIT pre-training"; then
   if starts_from_mixit; then
     launch pretrain --config "$(config "pretrain_$model" pretrain)" \
