@@ -116,8 +116,10 @@ fi
 
 if begin 1 "segments and activity"; then
   if starts_from_mixit; then
+    apart=(--leave-out "${labelled_dir:-$downloads/labelled}")
+    if [ -n "${unlabelled_corpus:-}" ]; then apart=(); fi # a corpus knows its songs
     # shellcheck disable=SC2086 # these are several words
-    launch segment ${unlabelled_corpus:---kind unlabelled} \
+    launch segment ${unlabelled_corpus:---kind unlabelled} ${apart[@]+"${apart[@]}"} \
       --input "${unlabelled_dir:-$downloads/unlabelled}" --out "$unlabelled" \
       --sample-rate "$sample_rate" --store "$store" --nj "$nj"
   fi

@@ -61,7 +61,7 @@ class Journal:
             if track.path == track.source:
                 track.path = moved.get(track.path, track.path)
             track.source = moved.get(track.source, track.source)
-        return Outcome(tracks, rejected)
+        return Outcome(tracks, rejected, line.get("mixture_snr"))
 
     def done(self, songs: Mapping[str, Song], folder: Path) -> dict[str, Outcome]:
         """Outcomes of the songs that need not be done again, by their keys.
@@ -144,6 +144,7 @@ def _check(line: dict) -> None:
     """Raise ValueError or the like for what is no line of ours."""
     texts = [line["key"], *line["files"]]
     texts += [track[name] for track in line["tracks"] for name in ("stem", "path", "source")]
+    float(line.get("mixture_snr") or 0)
     if not all(isinstance(text, str) for text in texts) or not isinstance(line["rejected"], list):
         raise ValueError("no line of a journal")
 

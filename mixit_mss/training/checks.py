@@ -74,8 +74,8 @@ def findings(recipe: Recipe) -> list[Finding]:
         nets.append(_network(found, PRETRAIN, recipe, told, outputs))
         found += _outputs(recipe, pretraining)
     if told is not None and (trainings or not pretraining):
-        outputs = {"num_sources": len(recipe.stems), "stems": list(recipe.stems)}
-        nets.append(_network(found, FINETUNE, recipe, told, outputs))
+        stems = {"num_sources": len(recipe.stems), "stems": list(recipe.stems)}
+        nets.append(_network(found, FINETUNE, recipe, told, stems))
     net = next((net for net in nets if net is not None), None)
     for stage, path, training in (
         (PRETRAIN, recipe.pretrain, pretraining),
