@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from mixit_mss.data import audio
+from mixit_mss.data.leaks import sentence, shared_files, shared_samples
 from mixit_mss.data.manifest import (
     SPLITS,
     Manifest,
@@ -36,7 +37,8 @@ def join_corpora(corpora: dict[str, list[str]], folder: str | Path) -> str:
         A summary to print.
 
     Raises:
-        UserError: a table or a file is missing or they disagree, or splits share a song.
+        UserError: a table or a file is missing or they disagree, splits share a song, or a song for
+            validation or test is among the unlabelled ones.
     """
     corpora = {kind: names for kind, names in corpora.items() if names}
     if not corpora:
@@ -54,7 +56,9 @@ def join_corpora(corpora: dict[str, list[str]], folder: str | Path) -> str:
     wanted = Fingerprint("make-manifests", {"corpora": places}, tables)
     if wanted.is_done(folder):
         return f"{folder}: nothing to do, the tables of the corpora are as they were"
-    manifests = {kind: _join(kind, names) for kind, names in corpora.items()}
+    parts = {kind: _parts(kind, names) for kind, names in corpora.items()}
+    _check_leaks(parts)
+    manifests = {kind: _join(kind, corpora[kind], parts[kind]) for kind in corpora}
     # The stamp goes first: between two tables nothing may look finished.
     (folder / STAMP).unlink(missing_ok=True)
     sweep(folder)
@@ -115,8 +119,8 @@ def _tables(name: str) -> tuple[Path, Path]:
     return manifest_paths(name)
 
 
-def _join(kind: str, names: list[str]) -> Manifest:
-    """Manifest of all corpora of one kind; with several, songs get the corpus's name in front."""
+def _parts(kind: str, names: list[str]) -> list[Manifest]:
+    """The tables of all corpora of one kind, seen to be right."""
     parts = []
     for name in names:
         part = read_manifest(name)
@@ -125,11 +129,30 @@ def _join(kind: str, names: list[str]) -> Manifest:
             raise UserError(f"'{name}' is no {kind} corpus; it was given as --{kind}")
         check_headers(part)
         check_disjoint(part)
-        if len(names) > 1:
-            part.tracks["song"] = [f"{Path(name).name}/{song}" for song in part.tracks["song"]]
         parts.append(part)
     if len({Path(name).name for name in names}) < len(names):
         raise UserError(f"two --{kind} folders have the same name: {', '.join(names)}")
+    return parts
+
+
+def _check_leaks(parts: dict[str, list[Manifest]]) -> None:
+    """See that no song for validation or test is heard in pre-training."""
+    unlabelled, labelled = (parts.get(kind, []) for kind in ("unlabelled", "labelled"))
+    pairs = [
+        pair for one in unlabelled for other in labelled for pair in shared_samples(one, other)
+    ]
+    if unlabelled and labelled:
+        named = ([(part.name, part) for part in kind] for kind in (unlabelled, labelled))
+        pairs += shared_files(*named)
+    if said := sentence(pairs):
+        raise UserError(said)
+
+
+def _join(kind: str, names: list[str], parts: list[Manifest]) -> Manifest:
+    """Manifest of all corpora of one kind; with several, songs get the corpus's name in front."""
+    if len(names) > 1:
+        for name, part in zip(names, parts, strict=True):
+            part.tracks["song"] = [f"{Path(name).name}/{song}" for song in part.tracks["song"]]
     return concatenate(parts, kind)
 
 

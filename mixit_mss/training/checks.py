@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from mixit_mss.data.leaks import sentence, shared_samples
 from mixit_mss.data.manifest import Manifest, manifest_paths, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.models import Network, build_model, skeleton
@@ -104,6 +105,7 @@ def _songs(
     first = SELECT if recipe.pretrain else FINETUNE
     wanted = [(recipe.unlabelled, PRETRAIN)] if recipe.unlabelled else []
     wanted.append((recipe.labelled, first))
+    tables: dict[str, Manifest] = {}
     for name, stage in wanted:
         if missing := [path for path in manifest_paths(name) if not path.is_file()]:
             names = " and ".join(f"'{path}'" for path in missing)
@@ -111,11 +113,15 @@ def _songs(
             yield Finding(stage, f"{names} {verb} not exist; run stages 1 and 2 first")
             continue
         try:
-            songs = read_manifest(name)
+            tables[name] = read_manifest(name)
         except UserError as error:
             yield Finding(stage, str(error))
             continue
-        yield from _of_songs(recipe, songs, name, net, pretraining, trainings)
+        yield from _of_songs(recipe, tables[name], name, net, pretraining, trainings)
+    if recipe.unlabelled in tables and recipe.labelled in tables:
+        pairs = shared_samples(tables[recipe.unlabelled], tables[recipe.labelled])
+        if said := sentence(pairs):
+            yield Finding(PRETRAIN, said)
 
 
 def _of_songs(

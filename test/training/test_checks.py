@@ -48,7 +48,7 @@ def table(folder, name, rows, seconds=1.0):
 def change(folder, name, where, **changes):
     """Put other values into the rows of a manifest that a condition selects."""
     path = folder / f"{name}.tracks.csv"
-    tracks = pd.read_csv(path)
+    tracks = pd.read_csv(path, dtype={"content": str})
     for column, value in changes.items():
         tracks.loc[tracks.eval(where), column] = value
     tracks.to_csv(path, index=False)
@@ -265,6 +265,16 @@ def test_a_song_in_two_splits(recipe):
     change(recipe, "labelled", "song == 'test 0'", song="train 0")
     (finding,) = found(recipe)
     assert finding.stage == 5 and "in both train and test" in finding.sentence
+
+
+def test_a_test_song_that_is_heard_in_pre_training(recipe):
+    change(recipe, "unlabelled", "song == 'train 0'", content="abc")
+    change(recipe, "labelled", "song == 'train 0'", content="abc")
+    assert found(recipe) == []
+    change(recipe, "labelled", "song == 'test 0'", content="abc")
+    finding = only(recipe)
+    assert finding.stage == 3
+    assert "'test 0', which is 'train 0' among the unlabelled songs" in finding.sentence
 
 
 def test_all_faults_are_said_at_once_by_stage(recipe, capsys):

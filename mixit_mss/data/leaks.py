@@ -1,0 +1,88 @@
+"""Songs that are kept for validation or test, and are heard in pre-training all the same.
+
+They are known by their samples, as the tables of stage 1 have them, and by the files that they came
+from: the same file, or a copy of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mixit_mss.data.journal import read_journals
+from mixit_mss.data.manifest import Manifest
+from mixit_mss.names import printable
+from mixit_mss.stamps import content_digest
+
+HELD_OUT = ("valid", "test")
+
+
+def shared_samples(unlabelled: Manifest, labelled: Manifest) -> list[tuple[str, str]]:
+    """Pairs of a held-out song and an unlabelled one with the same samples."""
+    heard = _by_content(unlabelled, None)
+    held = _by_content(labelled, HELD_OUT)
+    return [(held[content], heard[content]) for content in held if content in heard]
+
+
+def shared_files(
+    unlabelled: Iterable[tuple[str, Manifest]], labelled: Iterable[tuple[str, Manifest]]
+) -> list[tuple[str, str]]:
+    """Pairs of a held-out song and an unlabelled one that came from one file, or from copies of it.
+
+    Args:
+        unlabelled: folders that stage 1 wrote, with their tables.
+        labelled: likewise.
+    """
+    heard = {path: song for part in unlabelled for song, path in _sources(*part, None)}
+    held = {path: song for part in labelled for song, path in _sources(*part, HELD_OUT)}
+    pairs = [(song, heard[path]) for path, song in held.items() if path in heard]
+    by_size: dict[int, list[str]] = {}
+    for path in heard:
+        by_size.setdefault(_size(path), []).append(path)
+    for path, song in held.items():
+        alike = by_size.get(_size(path), []) if path not in heard and _size(path) > 0 else []
+        copies = [other for other in alike if content_digest(other) == content_digest(path)]
+        pairs += [(song, heard[other]) for other in copies[:1]]
+    return pairs
+
+
+def sentence(pairs: Iterable[tuple[str, str]]) -> str:
+    """What to do about held-out songs that are heard; empty if there are none."""
+    first = dict(pairs)
+    if not first:
+        return ""
+    song, other = next(iter(first.items()))
+    count = "1 song" if len(first) == 1 else f"{len(first)} songs"
+    return (
+        f"{count} for validation or test would be heard in pre-training, such as "
+        f"'{printable(song)}', which is '{printable(other)}' among the unlabelled songs; take them "
+        "out there (mixit-mss segment --leave-out does it where they lie in one folder)"
+    )
+
+
+def _by_content(songs: Manifest, splits: tuple[str, ...] | None) -> dict[str, str]:
+    tracks = songs.tracks if splits is None else songs.tracks[songs.tracks["split"].isin(splits)]
+    pairs = zip(tracks["content"], tracks["song"], strict=True)
+    return {content: song for content, song in pairs if content}
+
+
+def _sources(
+    folder: str, songs: Manifest, splits: tuple[str, ...] | None
+) -> Iterator[tuple[str, str]]:
+    """Song and real path of every file that songs of these splits were made of."""
+    tracks = songs.tracks
+    columns = (tracks["path"], tracks["song"], tracks["split"])
+    listed = {path: (song, split) for path, song, split in zip(*columns, strict=True)}
+    for line in read_journals(Path(folder)).lines.values():
+        paths = [os.path.abspath(os.path.join(folder, track["path"])) for track in line["tracks"]]
+        song, split = next((listed[path] for path in paths if path in listed), ("", ""))
+        if song and (splits is None or split in splits):
+            yield from ((song, os.path.realpath(path)) for path in line["files"])
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return -1
