@@ -1,13 +1,23 @@
 """A page on this machine: drop a song, hear its stems, download them.
 
 It listens to this machine only unless it is told otherwise, sends nothing anywhere, and keeps
-nothing: every file lies in one temporary folder, which is emptied while it runs and goes at its end.
+nothing: every file lies in one temporary folder, which is emptied while it runs and goes at its end,
+or, after a kill, at the next start.  Every upload and every result has a folder of its own in it, with
+a name that nobody can guess.
+
+A browser is answered only where it calls this server by a name of it.  Otherwise a page from elsewhere
+could let its own name point here, and read what is here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import html
+import importlib.util
 import os
+import re
+import secrets
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,13 +26,19 @@ from pathlib import Path
 
 from mixit_mss.data import audio
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.request import Options
+from mixit_mss.evaluation.request import Options, output_files
 from mixit_mss.evaluation.song_stream import output_names, separate_song
 from mixit_mss.evaluation.songs import Song
+from mixit_mss.files import HOST, is_running
+from mixit_mss.hosts import OnlyKnownHosts, names_of
+from mixit_mss.machine import is_out_of_memory
 from mixit_mss.models.network import Network
+from mixit_mss.names import file_name, inside, printable
 
 SWEEP_SECONDS, KEPT_SECONDS = 300, 3600  # how often old files are looked for, and what is old
 WAITING = 8  # songs in the queue; one is separated at a time
+FOLDER = re.compile(r"mixit-mss-demo-(\d+)-([0-9a-f]{8})-")  # beginning of its name
+MISSING = "the demo needs gradio, which is not installed: pip install 'mixit_mss[demo]'"
 EXPLAINED = (
     "Drop a song, in any format; hear each stem, and download it by the arrow above its waveform. "
     "Nothing leaves the machine that this page runs on, and files are removed after an hour."
@@ -76,12 +92,43 @@ def separate_upload(
 
     options = options_for(model)
     notes = separate_song(model, Song(song.stem, (song,)), folder, options, count)
-    files = {name: folder / f"{name}.flac" for name in output_names(model, options)}
-    archive = folder / f"{song.stem} stems.zip"
+    names = output_files(output_names(model, options), options.audio_format)
+    files = {name: folder / file for name, file in names.items()}
+    title = file_name(song.stem)
+    archive = inside(folder, folder / f"{title} stems.zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-        for name, file in files.items():
-            packed.write(file, f"{song.stem}/{name}.flac")
+        for file in files.values():
+            packed.write(file, f"{title}/{file.name}")
     return {**files, "all": archive}, notes
+
+
+def separate_apart(
+    model: Network, song: Path, limits: Limits, advance: Callable[[int, int], None]
+) -> tuple[dict[str, Path], list[str]]:
+    """:func:`separate_upload` into a new folder, which is not there if that fails.
+
+    It lies where gradio keeps its files: so they are served from there, and go when they are old.
+    """
+    top = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(dir=top))
+    try:
+        return separate_upload(model, song, folder, limits, advance)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if is_out_of_memory(error):
+            raise UserError(
+                "this song needs more memory than is there; send a shorter one"
+            ) from error
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise UserError(f"the song could not be read or its stems kept ({reason})") from error
+        raise
+
+
+def _words(said: object, song: str) -> str:
+    """A sentence without the path of the upload, as gradio wants it: in HTML."""
+    text = printable(said).replace(printable(song), printable(Path(song).name))
+    return html.escape(text, quote=False)
 
 
 def options_for(model: Network) -> Options:
@@ -101,23 +148,19 @@ def build_demo(model: Network, title: str, limits: Limits):
     def separate(song: str | None, progress=gradio.Progress()):  # noqa: B008 - gradio's own way
         if not song:
             raise gradio.Error("Choose a song first.", print_exception=False)
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                files, notes = separate_upload(
-                    model,
-                    Path(song),
-                    Path(folder),
-                    limits,
-                    lambda done, total: progress((done, max(total, 1)), unit="samples"),
-                )
-            except UserError as error:
-                words = str(error).replace(song, Path(song).name)
-                raise gradio.Error(words, print_exception=False) from error
-            for note in notes:
-                gradio.Warning(note.replace(song, Path(song).name))
-            *stems, everything = map(str, files.values())
-            yield [*stems, gradio.update(value=everything, interactive=True)]
-            # gradio has copied them when it asks for more, and the folder can go
+        try:
+            files, notes = separate_apart(
+                model,
+                Path(song),
+                limits,
+                lambda done, total: progress((done, max(total, 1)), unit="samples"),
+            )
+        except UserError as error:
+            raise gradio.Error(_words(error, song), print_exception=False) from error
+        for note in notes:
+            gradio.Warning(_words(note, song))
+        *stems, everything = map(str, files.values())
+        return [*stems, gradio.update(value=everything, interactive=True)]
 
     with gradio.Blocks(
         title=title, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)
@@ -158,9 +201,15 @@ def serving(
     Raises:
         UserError: gradio is not installed, or nothing can listen there.
     """
-    gradio = import_gradio()
+    require_gradio()
+    sweep()
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    with tempfile.TemporaryDirectory(prefix="mixit-mss-demo-") as folder, _environment(folder):
+    prefix = f"mixit-mss-demo-{os.getpid()}-{HOST}-"
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix))
+        stack.enter_context(_environment(folder))
+        gradio = import_gradio()
+        stack.enter_context(_kept_apart(folder))
         page = build_demo(model, title, limits)
         try:
             _, address, _ = page.launch(
@@ -173,6 +222,7 @@ def serving(
                 show_error=True,
                 ssr_mode=False,
                 footer_links=["gradio"],
+                app_kwargs={"middleware": [(OnlyKnownHosts, (), {"names": names_of(host)})]},
                 theme=gradio.themes.Soft(**fonts),
             )
         except OSError as error:
@@ -183,8 +233,28 @@ def serving(
             page.close(verbose=False)
 
 
+def sweep() -> None:
+    """Remove the folders of demos on this machine that were killed."""
+    for entry in os.scandir(tempfile.gettempdir()):
+        match = FOLDER.match(entry.name)
+        if match is None or match[2] != HOST or is_running(int(match[1])):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def require_gradio() -> None:
+    """See that the optional package is there that draws the page.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError(MISSING)
+
+
 def import_gradio():
-    """The optional package that draws the page.
+    """The optional package; it takes its temporary folder from the environment.
 
     Raises:
         UserError: it is not installed.
@@ -193,10 +263,32 @@ def import_gradio():
         with _environment():
             import gradio
     except ImportError as error:
-        raise UserError(
-            "the demo needs gradio, which is not installed: pip install 'mixit_mss[demo]'"
-        ) from error
+        raise UserError(MISSING) from error
     return gradio
+
+
+@contextlib.contextmanager
+def _kept_apart(folder: str) -> Iterator[None]:
+    """Give every upload a folder of its own: gradio would give equal ones the same."""
+    from gradio import route_utils, routes
+
+    class Upload(route_utils.GradioUploadFile):
+        def __init__(self, *values, **named) -> None:
+            super().__init__(*values, **named)
+            self.sha.update(secrets.token_bytes(32))  # the folder's name
+
+    wanted = [(route_utils, "GradioUploadFile", Upload)]
+    for module in (route_utils, routes):  # where it was imported before
+        if hasattr(module, "DEFAULT_TEMP_DIR"):
+            wanted.append((module, "DEFAULT_TEMP_DIR", folder))
+    before = [(module, name, getattr(module, name)) for module, name, _ in wanted]
+    for module, name, value in wanted:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 @contextlib.contextmanager

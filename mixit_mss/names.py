@@ -9,7 +9,8 @@ file, wrote a table or published a model.  Such a name becomes a path here and n
     longer than 196 bytes is cut and ends in ``~`` and eight digits of its checksum.
 
 In tables and messages a name is :func:`printable` text.  Two names that print differently never become
-one path, and no name leads out of the folder that was asked for.
+one path, and no name leads out of the folder that was asked for.  A path in a table has to be found
+again: :func:`path_text` writes it, :func:`path_of` reads it, whatever bytes it holds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from pathlib import Path, PurePosixPath
 
 from mixit_mss.errors import UserError
@@ -28,6 +30,8 @@ UNCUT_BYTES = MAX_PART_BYTES - 4  # what is cut keeps more, so that it is like n
 # control characters, separators of lines, and what is not UTF-8
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # of printable text, what no part of a path may hold, and percent signs that would be taken for ours
+_IN_TABLE = re.compile(_UNPRINTABLE.pattern + "|%(?=[0-9A-Fa-f]{2})")
+_ESCAPES = re.compile("(?:%[0-9A-Fa-f]{2})+")
 _ESCAPED = re.compile(r"[\\/]|^\.|%(?=5C|2F|2E|25)", re.IGNORECASE)
 
 
@@ -97,6 +101,30 @@ def inside(folder: str | Path, path: str | Path) -> Path:
 def printable(text: object) -> str:
     """Text for people and tables: one line of valid UTF-8, with the rest escaped as in a path."""
     return _UNPRINTABLE.sub(_percent, str(text))
+
+
+def path_text(path: str | Path) -> str:
+    """A path as one line of UTF-8, from which :func:`path_of` makes exactly that path.
+
+    As it is, but for control characters, bytes that are not UTF-8, and percent signs before two
+    hexadecimal digits: these bytes become a percent sign and two digits.
+
+    >>> path_text("100%.wav"), path_text("a%20b"), path_text("caf\\udce9")
+    ('100%.wav', 'a%2520b', 'caf%E9')
+    """
+    return _IN_TABLE.sub(_percent, str(path))
+
+
+def path_of(text: str) -> str:
+    """The path that :func:`path_text` wrote."""
+    return _ESCAPES.sub(lambda match: os.fsdecode(bytes.fromhex(match[0].replace("%", ""))), text)
+
+
+def distinct(name: str) -> str:
+    """The name, marked by its checksum where some disks take it for another: if it is not in NFC."""
+    if unicodedata.is_normalized("NFC", name):
+        return name
+    return f"{name}~{hashlib.sha256(printable(name).encode()).hexdigest()[:8]}"
 
 
 def _percent(match: re.Match[str]) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,8 +22,16 @@ import torch
 from browser import Browser
 
 from mixit_mss.bin import demo as command
-from mixit_mss.demo import Limits, options_for, separate_upload, serving
+from mixit_mss.demo import (
+    Limits,
+    options_for,
+    separate_apart,
+    separate_upload,
+    serving,
+    sweep,
+)
 from mixit_mss.errors import UserError
+from mixit_mss.files import HOST
 
 RATE = 16000
 
@@ -59,6 +70,60 @@ def test_an_upload_becomes_stems_and_an_archive(song, tmp_path):
     with zipfile.ZipFile(files["all"]) as archive:
         assert archive.namelist() == [f"{song.stem}/{name}.flac" for name in ("vocals", "band")]
     assert options_for(Halves(stems=None)).all_channels
+
+
+@pytest.mark.parametrize("kind", ["nan", "playlist", "text", "empty"])
+def test_what_is_no_song_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, kind):
+    (tmp_path / "secret.wav").write_bytes(b"RIFF of the server")
+    path = tmp_path / "upload.wav"
+    if kind == "nan":
+        soundfile.write(path, np.full((RATE, 2), np.nan), RATE, "FLOAT")
+    elif kind == "playlist":
+        path = tmp_path / "upload.m4a"
+        lines = "#EXTM3U", "#EXT-X-MEDIA-SEQUENCE:0", "#EXTINF:1,", f"file://{tmp_path}/secret.wav"
+        path.write_text("\n".join(lines))
+    else:
+        path.write_text("words" if kind == "text" else "")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "kept"))
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(UserError) as refused:
+        separate_apart(Halves(), path, Limits(), lambda *at: None)
+    assert path.name in str(refused.value) and "\n" not in str(refused.value)
+    assert "RIFF of" not in str(refused.value) and not list((tmp_path / "kept").iterdir())
+
+
+def test_names_of_an_upload_and_of_stems_stay_inside(song, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    odd = song.with_name("..x\ny.flac")
+    song.rename(odd)
+    model = Halves(stems=("../out", "b/c"))
+    folders = set()
+    for _ in range(2):  # the same song of two sessions
+        files, _ = separate_apart(model, odd, Limits(), lambda *at: None)
+        folders |= {file.parent for file in files.values()}
+        assert sorted(file.name for file in files["all"].parent.iterdir()) == [
+            *("%2E.%2Fout.flac", "%2E.x%0Ay stems.zip", "b%2Fc.flac")
+        ]
+        with zipfile.ZipFile(files["all"]) as archive:
+            assert archive.namelist() == [f"%2E.x%0Ay/{n}.flac" for n in ("%2E.%2Fout", "b%2Fc")]
+    assert len(folders) == 2 and {folder.parent for folder in folders} == {tmp_path}
+
+
+def test_folders_of_killed_demos_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    stays = [
+        f"mixit-mss-demo-{os.getpid()}-{HOST}-abc",
+        f"mixit-mss-demo-{ended.pid}-{'0' * 8}-abc",
+    ]
+    stays += ["mixit-mss-demo-notes", "other"]
+    for name in (*stays, f"mixit-mss-demo-{ended.pid}-{HOST}-abc"):
+        (tmp_path / name / "gradio").mkdir(parents=True)
+    (tmp_path / f"mixit-mss-demo-{ended.pid}-{HOST}-link").symlink_to("other")
+    sweep()
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.is_symlink()) == sorted(stays)
+    assert (tmp_path / "other/gradio").is_dir()
 
 
 def test_limits_and_options_are_explained(song, tmp_path, monkeypatch, capsys):
@@ -167,6 +232,62 @@ def test_an_upload_that_is_too_large_is_refused(address):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
     assert refused.value.code == 413
+
+
+def upload(address, content=b"the same bytes"):
+    body = b"--x\r\nContent-Disposition: form-data; name=files; filename=a.wav\r\n\r\n"
+    body += content + b"\r\n--x--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    request = urllib.request.Request(f"{address}gradio_api/upload", body, kind)
+    with urllib.request.urlopen(request) as answer:
+        (path,) = json.load(answer)
+    return Path(path)
+
+
+def test_the_same_bytes_of_two_sessions_lie_apart(address):
+    one, other = upload(address), upload(address)
+    assert one.parent != other.parent and one.read_bytes() == other.read_bytes()
+    assert one.parent.parent.name.startswith("mixit-mss-demo-")
+    one.unlink()
+    assert other.exists()
+
+
+def test_a_name_that_is_not_the_servers_is_not_answered(address):
+    for path in ("", "config", "gradio_api/info", "gradio_api/upload"):
+        for host in ("evil.example", "evil.example:7860", "localhost.evil.example"):
+            request = urllib.request.Request(address + path, headers={"Host": host})
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request)
+            assert refused.value.code == 421
+    for host in ("localhost", "127.0.0.1:1"):
+        request = urllib.request.Request(address, headers={"Host": host})
+        assert urllib.request.urlopen(request).status == 200
+
+
+SERVE = """
+import sys, time
+sys.path.insert(0, {here!r})
+from test_demo import Halves, serving, Limits, upload
+with serving(Halves(), "x", Limits(), port=None) as address:
+    print(upload(address), flush=True)
+    time.sleep({seconds})
+"""
+
+
+def test_only_its_own_folder_is_used_and_a_killed_ones_goes(tmp_path):
+    pytest.importorskip("gradio")
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    killed, ended = (
+        [sys.executable, "-c", SERVE.format(here=str(Path(__file__).parent), seconds=seconds)]
+        for seconds in (60, 0)
+    )
+    with subprocess.Popen(killed, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        path = Path(server.stdout.readline().strip())
+        os.kill(server.pid, signal.SIGKILL)
+    assert path.exists() and [path.parents[1]] == list(tmp_path.iterdir())
+    assert path.parents[1].stat().st_mode & 0o77 == 0
+    subprocess.run(ended, env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_file_stays_when_it_ends():

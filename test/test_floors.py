@@ -7,6 +7,7 @@ PACKAGE = Path(__file__).parents[1] / "mixit_mss"
 FLOORS = {
     "errors": 0,
     "files": 0,
+    "hosts": 0,
     "imports": 0,
     "names": 0,
     "stamps": 0,

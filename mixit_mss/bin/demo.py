@@ -17,7 +17,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="mixit-mss demo",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Serve a page on which a song can be dropped, its stems heard and downloaded. "
-        "Only this machine can reach it, unless --host says otherwise; nothing is sent anywhere, and "
+        "Only this machine can reach it, unless --host says otherwise, and it answers only where it is "
+        "called by a name or address of this machine or by that of --host; nothing is sent anywhere, and "
         "all files are removed, at the latest when it ends (Ctrl-C). Needs gradio: pip install "
         "'mixit_mss[demo]'.",
     )
@@ -55,10 +56,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Serve until Ctrl-C."""
     args = build_parser().parse_args(argv)
-    from mixit_mss.demo import Limits, import_gradio, serving
+    from mixit_mss.demo import Limits, require_gradio, serving
     from mixit_mss.models.opening import open_model, pick_device
 
-    import_gradio()
+    require_gradio()
     limits = Limits(args.max_megabytes, args.max_minutes)
     device = pick_device(args.device)
     model: Any = open_model(args.model)

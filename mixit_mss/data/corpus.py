@@ -42,11 +42,12 @@ from mixit_mss.data.preparation import (
     Song,
     UnlabelledSettings,
     prepare_song,
+    stored_path,
 )
 from mixit_mss.data.shards import Shard
 from mixit_mss.errors import UserError
 from mixit_mss.files import sweep
-from mixit_mss.names import inside
+from mixit_mss.names import inside, path_text, printable
 from mixit_mss.stamps import STAMP, Fingerprint
 
 TABLES = ("tracks.csv", "segments.csv", "rejected.csv")
@@ -157,12 +158,17 @@ def _look_up(
 
 
 def group_songs(records: Iterable[Record]) -> list[Song]:
-    """Records of one song and split together, sorted by split and name."""
+    """Records of one song and split together, sorted by split and name; names are printable."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.split, record.song), []).append(record)
+        groups.setdefault((record.split, printable(record.song)), []).append(record)
     return [
-        Song(name, split, files[0].license, tuple((file.stem, file.path) for file in files))
+        Song(
+            name,
+            split,
+            files[0].license,
+            tuple((printable(file.stem), file.path) for file in files),
+        )
         for (split, name), files in sorted(groups.items())
     ]
 
@@ -213,7 +219,8 @@ def assemble(
     ]
     segments = [(np.array(track.starts, np.int64), track.segment_frames) for _, track in kept]
     table = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS))
-    table["path"] = [_printable(portable_path(path, folder)) for path in table["path"]]
+    table["path"] = [path_text(portable_path(path, folder)) for path in table["path"]]
+    table["detail"] = list(map(printable, table["detail"]))
     return make_manifest(rows, segments, str(folder)), table
 
 
@@ -297,7 +304,7 @@ def _prepare_all(
     jobs = [(song, folder, settings) for song in songs if key_of[id(song)] not in outcomes]
     results = run_parallel(prepare_song, jobs, num_processes)
     quiet = not sys.stdout.isatty()
-    with journal.going_on(folder, shard) as note:
+    with journal.going_on(folder, set(keys), shard) as note:
         for (song, *_), outcome in track(results, str(folder), total=len(jobs), disable=quiet):
             if outcome is None:
                 outcome = Outcome(
@@ -317,18 +324,14 @@ def _finished(folder: Path) -> tuple[Manifest, pd.DataFrame] | None:
         return None
 
 
-def _printable(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
 def _check_songs(songs: list[Song], settings: Settings, folder: Path) -> None:
     """See that no two songs would be stored under one name, and that none is where we delete."""
     unlabelled = isinstance(settings, UnlabelledSettings)
     ours = os.path.join(os.path.abspath(folder), "")
-    seen: dict[tuple[str, ...], str] = {}
+    seen: dict[str, str] = {}
     for song in songs:
         for stem, path in song.files:
-            place = (song.name,) if unlabelled else (song.split, song.name, stem)
+            place = stored_path(song, None if unlabelled else stem, settings.store)
             if place in seen:
                 raise UserError(
                     f"'{seen[place]}' and '{path}' are both listed as song '{song.name}'; "

@@ -28,6 +28,7 @@ from mixit_mss.data.disk import disk_errors, in_words, require_space
 from mixit_mss.data.progress import byte_bar
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path, is_temporary
+from mixit_mss.names import inside
 
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 ENCRYPTED = 0x1
@@ -77,7 +78,9 @@ def extract(
                 def take(job: tuple[str, zipfile.ZipInfo]) -> None:
                     name, member = job
                     try:
-                        _extract_member(file.fileno(), member, folder / name, bar.advance)
+                        _extract_member(
+                            file.fileno(), member, inside(folder, folder / name), bar.advance
+                        )
                     except Damaged:
                         bad.append((name, "damaged_in_archive"))
 

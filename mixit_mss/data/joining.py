@@ -21,6 +21,7 @@ from mixit_mss.data.manifest import (
 )
 from mixit_mss.errors import UserError
 from mixit_mss.files import sweep
+from mixit_mss.names import printable
 from mixit_mss.stamps import STAMP, Fingerprint
 
 READERS = 8
@@ -152,7 +153,8 @@ def _join(kind: str, names: list[str], parts: list[Manifest]) -> Manifest:
     """Manifest of all corpora of one kind; with several, songs get the corpus's name in front."""
     if len(names) > 1:
         for name, part in zip(names, parts, strict=True):
-            part.tracks["song"] = [f"{Path(name).name}/{song}" for song in part.tracks["song"]]
+            corpus = printable(Path(name).name)
+            part.tracks["song"] = [f"{corpus}/{song}" for song in part.tracks["song"]]
     return concatenate(parts, kind)
 
 

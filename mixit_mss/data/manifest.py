@@ -3,6 +3,11 @@
 A segment costs 16 bytes in three flat arrays and no Python object, so that six million of them fit
 in memory and data-loading workers need no copy of them (see :mod:`shared`).  In memory the id of a
 track is its row, and segments are sorted by track.
+
+In the files, names of songs and stems are printable text (:func:`mixit_mss.names.printable`), and in
+``path`` ``%XX`` stands for the byte XX of a file's name: so are written line ends and other control
+characters, what is not UTF-8, and a percent sign that two hexadecimal digits follow.  All else is as
+the file is called.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import pandas as pd
 
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
+from mixit_mss.names import path_of, path_text, printable
 
 TRACK_COLUMNS = {
     "track": "int64",
@@ -151,7 +157,10 @@ def read_manifest(stem_path: str | Path, check_files: bool = True) -> Manifest:
     if "content" not in tracks:
         tracks["content"] = ""
     rows = _read_table(segments_path, SEGMENT_COLUMNS)
-    tracks["path"] = [os.path.normpath(tracks_path.parent / path) for path in tracks["path"]]
+    for column in ("song", "stem"):
+        tracks[column] = list(map(printable, tracks[column]))
+    paths = [os.path.normpath(tracks_path.parent / path_of(path)) for path in tracks["path"]]
+    tracks["path"] = pd.Series(paths, dtype=object)  # not text where a name is not UTF-8
     _check_tracks(tracks, tracks_path, check_files)
     row_of = pd.Index(tracks["track"]).get_indexer(rows["track"])
     _check_segments(tracks, row_of, rows, segments_path)
@@ -166,7 +175,7 @@ def write_manifest(stem_path: str | Path, manifest: Manifest) -> None:
     """Write both tables, each atomically; see :func:`read_manifest`."""
     tracks_path, segments_path = manifest_paths(stem_path)
     tracks = manifest.tracks[list(TRACK_COLUMNS)].copy()
-    tracks["path"] = [portable_path(path, tracks_path.parent) for path in tracks["path"]]
+    tracks["path"] = [path_text(portable_path(path, tracks_path.parent)) for path in tracks["path"]]
     segments = pd.DataFrame(manifest.segments._asdict())
     for path, table in ((segments_path, segments), (tracks_path, tracks)):
         write_table(path, table)
@@ -258,6 +267,8 @@ def _check_tracks(tracks: pd.DataFrame, path: Path, check_files: bool) -> None:
         values = tracks[name].to_numpy()
         lowest = 0 if name == "frames" else 1
         _first(values < lowest, path, name, lambda row, v=values: f"{v[row]} is too small")
+    for name in ("song", "stem"):
+        _first(tracks[name] == "", path, name, lambda row: "it is empty")
     _first(tracks["track"].duplicated(), path, "track", lambda row: "the id is there twice")
     split = tracks["split"]
     _first(

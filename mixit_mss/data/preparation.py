@@ -24,8 +24,7 @@ from mixit_mss.data.segmentation import (
     segment_table,
 )
 from mixit_mss.errors import UserError
-
-MAX_NAME_BYTES = 200
+from mixit_mss.names import distinct, file_name, inside, place
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,13 @@ def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) 
     """
     song, folder, settings = job
     try:
-        _check_name(song)
         if isinstance(settings, UnlabelledSettings):
             return _prepare_mixture(song, folder, settings)
         return _prepare_stems(song, folder, settings)
     except Rejection as rejection:
         for stem, _ in song.files:
-            (folder / _stored_path(song, stem, settings)).unlink(missing_ok=True)
+            kept = None if isinstance(settings, UnlabelledSettings) else stem
+            (folder / stored_path(song, kept, settings.store)).unlink(missing_ok=True)
         return Outcome(rejected=[rejection.args])
     except UserError:
         raise
@@ -144,25 +143,22 @@ def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) 
         return Outcome(rejected=[(song.files[0][1], "failed", detail)])
 
 
-def _check_name(song: Song) -> None:
-    """Tables are UTF-8, and a stored file's name is a little longer than the song's."""
-    name = song.name.encode("utf-8", "surrogateescape")
-    if name.decode("utf-8", "replace").encode() != name:
-        raise Rejection(song.files[0][1], "file_name", "not valid UTF-8")
-    if max(map(len, name.split(b"/"))) > MAX_NAME_BYTES:
-        raise Rejection(song.files[0][1], "file_name", f"longer than {MAX_NAME_BYTES} bytes")
+def stored_path(song: Song, stem: str | None, store: str) -> str:
+    """Where the audio of a song lies in its corpus, of one stem or, if None, of the mixture.
 
-
-def _stored_path(song: Song, stem: str, settings: Settings) -> str:
-    """Where the corpus folder keeps a file of a song."""
-    if isinstance(settings, UnlabelledSettings):
-        return f"audio/{song.name}.{settings.store}"
-    return f"audio/{song.split}/{song.name}/{stem}.{settings.store}"
+    Raises:
+        UserError: the song or the stem has no name.
+    """
+    audio_folder = Path("audio") / file_name(song.split) if stem and song.split else Path("audio")
+    if stem is None:
+        return place(audio_folder, distinct(song.name), f".{store}").as_posix()
+    folder = place(audio_folder, distinct(song.name))
+    return inside(folder, folder / f"{file_name(stem)}.{store}").as_posix()
 
 
 def _prepare_mixture(song: Song, folder: Path, settings: UnlabelledSettings) -> Outcome:
     (stem, source), *_ = song.files
-    stored = _stored_path(song, stem, settings)
+    stored = stored_path(song, None, settings.store)
     track, meter = _store(stem, source, folder, stored, settings, settings.silence.interval_seconds)
     segments = segment_table(
         meter.power,
@@ -191,7 +187,7 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
         return Outcome(tracks, mixture_snr=agreement)
     outcome = Outcome()
     for stem in settings.stems:
-        stored = _stored_path(song, stem, settings)
+        stored = stored_path(song, stem, settings.store)
         track, meter = _store(
             stem, files[stem], folder, stored, settings, settings.activity.chunk_seconds
         )

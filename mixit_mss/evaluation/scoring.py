@@ -28,7 +28,7 @@ from mixit_mss.evaluation.metrics import SongScores
 from mixit_mss.evaluation.oracles import ideal_ratio_mask, mixture_as_estimate
 from mixit_mss.evaluation.songs import manifest_songs
 from mixit_mss.files import write_text
-from mixit_mss.names import place
+from mixit_mss.names import file_name, place, printable
 from mixit_mss.stamps import Fingerprint, foreign_files, own_files
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ def folder_task(references: str | Path, estimates: str | Path, full_bsseval: boo
     """One song: the stems in a folder (all audio but ``mixture``), and the estimates in another."""
     folder = Path(references)
     files = {
-        path.stem: path
+        printable(path.stem): path
         for path in sorted(folder.glob("*"))
         if path.suffix.lower() in SUFFIXES and path.stem != "mixture"
     }
     if not files:
         raise UserError(f"--references {folder} holds no stem; give a folder with <stem>.wav files")
-    name = folder.absolute().name
+    name = printable(folder.absolute().name)
     return Task(name, files, _find(Path(estimates), files), full_bsseval=full_bsseval)
 
 
@@ -265,7 +265,8 @@ def _part(parts: Path, task: Task) -> Path:
 def _find(folder: Path, references: dict[str, Path]) -> dict[str, Path]:
     found = {}
     for stem in references:
-        same = [path for path in sorted(folder.glob("*")) if path.stem == stem]
+        known = (stem, file_name(stem))
+        same = [path for path in sorted(folder.glob("*")) if printable(path.stem) in known]
         same = [path for path in same if path.suffix.lower() in SUFFIXES]
         if not same:
             raise UserError(f"{folder} holds no estimate of '{stem}'; separate this song again")

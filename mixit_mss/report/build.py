@@ -13,6 +13,7 @@ from mixit_mss.data.manifest import NO_SEGMENTS, Manifest, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.scoring import Task, manifest_tasks, summarise
 from mixit_mss.files import write_text
+from mixit_mss.names import place
 from mixit_mss.report.figures import draw_scores, draw_spectrograms, draw_votes
 from mixit_mss.report.listening import Song, listen, only
 from mixit_mss.report.page import page_text
@@ -122,7 +123,7 @@ def _draw_song(path: Path, rows: list[Experiment], labelled: Manifest) -> Path |
     tracks = labelled.tracks[labelled.tracks.song == song].reset_index(drop=True)
     one = Manifest(tracks, NO_SEGMENTS, labelled.name)
     for row in reversed(rows):
-        if not len(tracks) or not (row.folder / "estimates" / song).is_dir():
+        if not len(tracks) or not place(row.folder / "estimates", song).is_dir():
             continue
         (task,) = manifest_tasks(one, tracks.split.iloc[0], row.folder / "estimates")
         _draw_task(path, task, f"{song}, separated by: {row.facts['label']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from mixit_mss.report.results import markdown_table
+from mixit_mss.names import printable
+from mixit_mss.report.markdown import link, literal, marked, table
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `code`, **bold** and [links](to) as in Markdown."""
+    """A paragraph; `code`, **bold** and [links](to) as in Markdown, and no HTML."""
 
     words: str
 
@@ -72,15 +72,15 @@ def page(title: str, blocks: Sequence[Block]) -> str:
 
 def _as_markdown(block: Block, out: Path) -> str:
     if isinstance(block, Heading):
-        return f"{'#' * block.level} {block.words}"
+        return f"{'#' * block.level} {printable(marked(block.words))}"
     if isinstance(block, Text):
-        return block.words
+        return marked(block.words)
     if isinstance(block, Bullets):
-        return "\n".join(f"- {item}" for item in block.items)
+        return "\n".join(f"- {marked(item)}" for item in block.items)
     if isinstance(block, Grid):
-        return markdown_table(block.header, block.rows, block.left)
-    target = os.path.relpath(block.path, out.absolute().parent)
-    return f"![{block.caption}]({Path(target).as_posix().replace(' ', '%20')})"
+        rows = [list(map(marked, row)) for row in block.rows]
+        return table(list(map(marked, block.header)), rows, block.left)
+    return f"![{literal(block.caption)}]({link(block.path, out)})"
 
 
 def _as_html(block: Block) -> Markup:

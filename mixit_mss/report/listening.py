@@ -22,6 +22,7 @@ from mixit_mss.data import audio
 from mixit_mss.data.encoding import MP3_RATES
 from mixit_mss.data.manifest import NO_SEGMENTS, Manifest
 from mixit_mss.evaluation.scoring import Task, manifest_tasks
+from mixit_mss.names import place
 from mixit_mss.report.power import RANGE_DB, power_image
 from mixit_mss.report.results import Experiment, unique_titles
 
@@ -189,7 +190,7 @@ def _song(
     name: str, rank: str, experiments: Sequence[Experiment], labelled: Manifest, seconds: float
 ) -> Song | None:
     tracks = labelled.tracks[labelled.tracks.song.astype(str) == name].reset_index(drop=True)
-    held = [row for row in experiments if (row.folder / "estimates" / name).is_dir()]
+    held = [row for row in experiments if place(row.folder / "estimates", name).is_dir()]
     if not len(tracks) or not held:
         return None
     one = Manifest(tracks, NO_SEGMENTS, labelled.name)

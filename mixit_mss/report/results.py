@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +20,8 @@ from mixit_mss.data.manifest import manifest_paths, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import read_experiment
 from mixit_mss.evaluation.scoring import SCORES_FILE, read_scores, summarise
-from mixit_mss.names import printable
+from mixit_mss.report.markdown import Marked, code, link, literal
+from mixit_mss.report.markdown import table as markdown_table
 
 NOTHING = "-"
 FACTS = ("parameters", "steps", "seed", "commit")
@@ -133,22 +133,6 @@ def results_text(
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def markdown_table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
-    """A Markdown table; the first ``left`` columns are text, the others are set to the right.
-
-    Whatever others have called something, it stays in its cell and is text: pipes, line ends and the
-    brackets of HTML are escaped.
-    """
-    lines = [header, ["---" if i < left else "---:" for i in range(len(header))], *rows]
-    cells = ([_cell(str(cell)) for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def _cell(text: str) -> str:
-    escaped = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return escaped.replace("|", "\\|")
-
-
 def _head(recipe: str, manifests: Path) -> str:
     rows = []
     for corpus in ("unlabelled", "labelled"):
@@ -166,7 +150,7 @@ def _head(recipe: str, manifests: Path) -> str:
             rows.append([corpus, split, len(tracks), f"{seconds / 60:.1f}", segments])
     table = markdown_table(["corpus", "split", "songs", "minutes", "segments"], rows, left=2)
     return (
-        f"# Results of {recipe}\n\nMade by `mixit-mss report`; run the recipe to make it again. "
+        f"# Results of {literal(recipe)}\n\nMade by `mixit-mss report`; run the recipe to make it again. "
         "Scores are in dB, higher is better.\n\n## Corpora\n\n" + table
     )
 
@@ -179,7 +163,7 @@ def _score_table(
     for experiment in experiments:
         summary = summarise(experiment.scores, metric)
         cells = [experiment.facts["label"], *(decibels(summary[stem]) for stem in stems)]
-        cells.append(f"**{decibels(summary['average'])}**")
+        cells.append(Marked(f"**{decibels(summary['average'])}**"))
         rows.append(cells + [fact_text(experiment.facts, key) for key in facts])
     header = ["", *stems, "average", *facts]
     return f"## {title}\n\nIn dB, {over}.\n\n" + markdown_table(header, rows)
@@ -214,11 +198,11 @@ def _votes(votes: pd.DataFrame | None, picture: Path | None, out: str | Path) ->
         for stem, row in zip(voted.index, voted.to_numpy(), strict=True)
     ]
     table = markdown_table(["", *(f"channel {channel}" for channel in voted.columns)], rows)
-    return text + table + (f"\n\n![Votes]({_link(picture, out)})" if picture else "")
+    return text + table + (f"\n\n![Votes]({link(picture, out)})" if picture else "")
 
 
 def _picture(title: str, picture: Path | None, out: str | Path, caption: str) -> str:
-    return f"## {title}\n\n![{caption}]({_link(picture, out)})" if picture else ""
+    return f"## {title}\n\n![{caption}]({link(picture, out)})" if picture else ""
 
 
 def _how_to(recipe: str, experiments: list[Experiment]) -> str:
@@ -226,9 +210,9 @@ def _how_to(recipe: str, experiments: list[Experiment]) -> str:
     for experiment in experiments:
         facts = experiment.facts
         command, config = facts["command"] or NOTHING, facts["config"]
-        rows.append([facts["label"], f"`{command}`", f"`{config}`" if config else NOTHING])
+        rows.append([facts["label"], code(command), code(config) if config else NOTHING])
     return (
-        f"## How to reproduce\n\n`./egs/{recipe}/run.sh` runs every stage. The commands behind the "
+        f"## How to reproduce\n\n{code(f'./egs/{recipe}/run.sh')} runs every stage. The commands behind the "
         "rows, from the recipe's folder:\n\n"
         + markdown_table(["", "command", "config"], rows, left=3)
     )
@@ -259,8 +243,3 @@ def fact_text(facts: dict, key: str) -> str:
     if value is None:
         return NOTHING
     return f"{value:,}" if key in ("parameters", "steps") else str(value)
-
-
-def _link(picture: Path, out: str | Path) -> str:
-    relative = os.path.relpath(picture, Path(out).absolute().parent)
-    return Path(relative).as_posix().replace(" ", "%20")

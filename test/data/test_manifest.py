@@ -232,6 +232,6 @@ def test_content_decides_where_it_is_known(folder):
 
 def test_tables_without_contents_are_read(folder):
     path = folder / "manifests/list.tracks.csv"
-    table = pd.read_csv(path).drop(columns="content")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="content")
     table.to_csv(path, index=False)
     assert read_manifest(folder / "manifests/list").tracks["content"].tolist() == ["", "", ""]

@@ -1,0 +1,85 @@
+"""Text for Markdown in which what others have called something is text, and nothing else.
+
+A plain string is shown as it is; :class:`Marked` is Markdown of ours.  No HTML gets into a text that is
+made here, and no link to anything but the web and files beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from mixit_mss.names import printable
+
+# an underscore within a word is one
+_SPECIAL = re.compile(r"[\\`*\[\]~|]|(?<![^\W_])_|_(?![^\W_])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+_LINK = re.compile(r"\[([^]]*)\]\(([^)]*)\)")
+_FOREIGN = re.compile(r"\s*(?!https?:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+
+
+class Marked(str):
+    """Markdown of ours, names in it already being :func:`literal` or :func:`code`."""
+
+
+def literal(text: object) -> Marked:
+    """Markdown that shows a name, whatever is in it, on one line."""
+    return Marked(_SPECIAL.sub(r"\\\g<0>", _without_html(printable(text))))
+
+
+def code(text: object) -> Marked:
+    """Markdown that shows a name as code, on one line."""
+    text = printable(text)
+    if re.search(r"[`<>&\\]", text) or not text.strip():
+        return Marked(f"<code>{literal(text)}</code>")
+    return Marked(f"`{text}`")
+
+
+def marked(words: str) -> Marked:
+    """Markdown of ours with names in it that may be anything: without HTML, and without bad links."""
+    parts, end = [], 0
+    for span in _CODE.finditer(words):
+        parts += [_safe(words[end : span.start()]), span[0]]
+        end = span.end()
+    return Marked("".join(parts) + _safe(words[end:]))
+
+
+def table(header: Sequence[object], rows: Sequence[Sequence[object]], left: int = 1) -> str:
+    """A Markdown table; the first ``left`` columns are text, the others are set to the right.
+
+    Cells are shown as they are unless they are :class:`Marked`, and stay in their cell in any case.
+    """
+    rule = [Marked("---" if i < left else "---:") for i in range(len(header))]
+    cells = ([_cell(cell) for cell in line] for line in (header, rule, *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def link(path: str | Path, out: str | Path) -> str:
+    """Address of a file in a text that will be ``out``."""
+    relative = os.path.relpath(path, Path(out).absolute().parent)
+    return quote(os.fsencode(Path(relative).as_posix()))
+
+
+def _cell(cell: object) -> str:
+    if isinstance(cell, Marked):
+        return re.sub(r"(?<!\\)\|", r"\\|", printable(cell))
+    return literal(cell)
+
+
+def _safe(words: str) -> str:
+    def without_bad_links(match: re.Match[str]) -> str:
+        return match[1] if _FOREIGN.match(match[2]) else match[0]
+
+    return (
+        _without_html(_LINK.sub(without_bad_links, words))
+        .replace("]:", "]\\:")
+        .replace("![", "\\![")
+    )
+
+
+def _without_html(text: str) -> str:
+    return re.sub("[&<>]", lambda match: _ENTITIES[match[0]], text)
