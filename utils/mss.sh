@@ -119,9 +119,9 @@ if begin 1 "segments and activity"; then
     apart=(--leave-out "${labelled_dir:-$downloads/labelled}")
     if [ -n "${unlabelled_corpus:-}" ]; then apart=(); fi # a corpus knows its songs
     # shellcheck disable=SC2086 # these are several words
-    launch segment ${unlabelled_corpus:---kind unlabelled} ${apart[@]+"${apart[@]}"} \
+    launch segment ${unlabelled_corpus:---kind unlabelled} \
       --input "${unlabelled_dir:-$downloads/unlabelled}" --out "$unlabelled" \
-      --sample-rate "$sample_rate" --store "$store" --nj "$nj"
+      --sample-rate "$sample_rate" --store "$store" --nj "$nj" ${apart[@]+"${apart[@]}"}
   fi
   # shellcheck disable=SC2086
   launch segment ${labelled_corpus:---kind labelled} \

@@ -24,15 +24,14 @@ class Agreement:
 
     def add(self, blocks: Mapping[str, np.ndarray | None]) -> None:
         """Take a block (channel, sample) of ``mixture`` and of each stem; None after a file's end."""
-        arrays = [block for block in blocks.values() if block is not None]
-        if len(arrays) < len(blocks) or len({array.shape for array in arrays}) > 1:
+        arrays = {stem: block for stem, block in blocks.items() if block is not None}
+        if len(arrays) < len(blocks) or len({array.shape for array in arrays.values()}) > 1:
             self._comparable = False
-        mixture = blocks["mixture"]
-        if not self._comparable or mixture is None:
+        if not self._comparable:
             return
-        rest = mixture - sum(block for stem, block in blocks.items() if stem != "mixture")
+        mixture = arrays.pop("mixture")
         self._mixture += _energy(mixture)
-        self._rest += _energy(rest)
+        self._rest += _energy(mixture - np.sum(list(arrays.values()), axis=0))
 
     @property
     def decibels(self) -> float | None:

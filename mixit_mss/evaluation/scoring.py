@@ -71,7 +71,8 @@ class Task:
         if self.oracle:
             files |= {f"mixture {number}": path for number, path in enumerate(self.mixture)}
         known = {role: self.contents[path] for role, path in files.items() if self._knows(path)}
-        options = {"song": self.song, "oracle": self.oracle, "full_bsseval": self.full_bsseval}
+        options: dict[str, object] = {"song": self.song, "oracle": self.oracle}
+        options["full_bsseval"] = self.full_bsseval
         if self.stems and self.stems != tuple(self.references):
             options["stems"] = self.stems
         return Fingerprint(

@@ -148,6 +148,7 @@ def test_the_band_takes_what_it_always_took(tmp_path):
     lines = commands(tmp_path, ROOT / "egs/midi_band/run.sh", "--stage", "1", "--stop-stage", "5")
     assert lines[0].startswith("segment --kind unlabelled --input ")
     assert f"--out {tmp_path}/data/unlabelled " in lines[0]
+    assert lines[0].endswith(f" --leave-out {tmp_path}/downloads/labelled")
     assert lines[1].startswith("segment --kind labelled --input ")
     assert lines[2].endswith(f"--out {tmp_path}/manifests")
     assert f"--out {tmp_path}/exp/pretrain_tiny_seed1 " in lines[3]
