@@ -28,6 +28,7 @@ from mixit_mss.data.journal import JOURNAL, Journal, key_of_song, read_journals,
 from mixit_mss.data.manifest import (
     SPLITS,
     Manifest,
+    gaps,
     make_manifest,
     portable_path,
     read_manifest,
@@ -278,7 +279,7 @@ def summarise(
         for song, outcome in zip(songs, outcomes, strict=True)
         if outcome.mixture_snr is not None and outcome.tracks
     ]
-    return "\n".join(filter(None, [*lines, agreement_text(agreements)]))
+    return "\n".join(filter(None, [*lines, agreement_text(agreements), *gaps(manifest)]))
 
 
 def _reasons(rejected: pd.DataFrame) -> str:

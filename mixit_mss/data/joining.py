@@ -14,6 +14,7 @@ from mixit_mss.data.manifest import (
     SPLITS,
     Manifest,
     concatenate,
+    gaps,
     manifest_paths,
     portable_path,
     read_manifest,
@@ -168,4 +169,4 @@ def _summary(stem_path: Path, manifest: Manifest) -> str:
                 f"  {split} {stem}: {len(tracks.tracks)} tracks, {tracks.hours:.2f} h, "
                 f"{len(tracks.segments.track)} segments"
             )
-    return "\n".join(lines)
+    return "\n".join([*lines, *gaps(manifest)])

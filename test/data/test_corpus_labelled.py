@@ -278,11 +278,24 @@ def test_mixtures_that_are_not_the_sum_of_their_stems(tmp_path, noise, save, cap
     assert "nothing to do" in again
     for said in (first, again):
         assert "4 of 4 songs kept" in said
-        (note,) = [line for line in said.splitlines() if "note: " in line]
+        (note,) = [line for line in said.splitlines() if "note: the mixture" in line]
         far = 20 * np.log10(np.sqrt(1.04 + 0.4 * corr(lead + beat, rest)) / 0.2)
         assert f"'far' {far:.1f} dB" in note and "'shifted' -3.0 dB" in note
         assert "'near'" not in note and "'exact'" not in note
         assert " to 120.0 dB" in said
+
+
+def test_what_later_stages_will_miss_is_noted(band, tmp_path, noise, save, capsys):
+    shutil.copytree(band / "train/one", tmp_path / "band/train/one")
+    save(tmp_path / "band/train/one/beat.wav", 0 * noise(18), RATE)
+    prepare(tmp_path / "band", tmp_path / "out")
+    first = capsys.readouterr().out
+    join(tmp_path / "lists", "--labelled", tmp_path / "out")
+    for said in (first, capsys.readouterr().out):
+        notes = [line for line in said.splitlines() if "note: " in line]
+        assert len(notes) == 3
+        assert "songs in split 'valid': 0;" in notes[0] and "in split 'test': 0;" in notes[1]
+        assert notes[2] == "  note: no segment of beat in any training song"
 
 
 def corr(one, other):
