@@ -95,6 +95,22 @@ starts_from_mixit() {
   return 1
 }
 
+# trains: whether any of stages 3 to 6 is to run
+trains() {
+  [ "$stop_stage" -ge 3 ] && [ "$stage" -le 6 ] && [ "$stage" -le "$stop_stage" ]
+}
+
+# check OPTION...: whether what stages 3 to 6 are going to take fits together, as far as the options say
+check() {
+  local part configs=() more=()
+  for part in $trainable; do configs+=("$(finetune_config "$part")"); done
+  if with mixit "$init"; then more+=(--pretrain "$(config "pretrain_$model" pretrain)"); fi
+  if [ "$executor" != local ]; then more+=(--elsewhere); fi
+  run mixit-mss check --model "$conf_dir/model_$model.yaml" ${more[@]+"${more[@]}"} \
+    --finetune "${configs[@]}" --stems "$stems" "$@" \
+    --stop-stage $((stop_stage < 6 ? stop_stage : 6)) --ngpu "$ngpu" --num-nodes "$num_nodes"
+}
+
 # separate_and_score EXPERIMENT MODEL ORDER LABEL: the test songs through one model, into its table
 separate_and_score() {
   launch separate --model "$2" --manifest "$manifests/labelled" --split test \
@@ -108,6 +124,8 @@ if [ "$executor" = local ] && [ "$num_nodes" -gt 1 ]; then
   printf 'run.sh: --num-nodes %s needs --executor slurm\n' "$num_nodes" >&2
   exit 1
 fi
+
+if [ "$stage" -le 2 ] && trains; then check --sample-rate "$sample_rate"; fi
 
 if begin 0 download; then
   if [ -e local/download.sh ]; then . local/download.sh; fi
@@ -138,18 +156,11 @@ if begin 2 manifests; then
 fi
 
 # all that would stop a stage from here on is said before days of training
-if [ "$stop_stage" -ge 3 ] && [ "$stage" -le 6 ] && [ "$stage" -le "$stop_stage" ]; then
+if trains; then
   hold shared
-  parts=() configs=()
-  if with mixit "$init"; then
-    parts=(--pretrain "$(config "pretrain_$model" pretrain)" --unlabelled "$manifests/unlabelled")
-  fi
-  for part in $trainable; do configs+=("$(finetune_config "$part")"); done
-  if [ "$executor" != local ]; then parts+=(--elsewhere); fi
-  run mixit-mss check --model "$conf_dir/model_$model.yaml" ${parts[@]+"${parts[@]}"} \
-    --finetune "${configs[@]}" --labelled "$manifests/labelled" --stems "$stems" \
-    --stage $((stage > 3 ? stage : 3)) --stop-stage $((stop_stage < 6 ? stop_stage : 6)) \
-    --ngpu "$ngpu" --num-nodes "$num_nodes"
+  songs=(--labelled "$manifests/labelled")
+  if with mixit "$init"; then songs+=(--unlabelled "$manifests/unlabelled"); fi
+  check "${songs[@]}" --stage $((stage > 3 ? stage : 3))
 fi
 
 if begin 3 "MixIT pre-training"; then

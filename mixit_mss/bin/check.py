@@ -25,7 +25,8 @@ said at once, a sentence each. No audio is read; it takes seconds.
             in length, rate or channels, songs at another rate than the network's
   warnings  stop nothing, or only a stage after --stop-stage
 
-run.sh calls this right before stage 3. Status 0 if there is no fault, else 1.
+run.sh calls this right before stage 3, and, on configs and network alone, before
+everything else. Status 0 if there is no fault, else 1.
 """
 EXAMPLES = """\
 examples:
@@ -56,9 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--labelled",
         type=arguments.any_path,
-        required=True,
         metavar="MANIFEST",
-        help="songs with stems, such as manifests/labelled",
+        help="songs with stems, such as manifests/labelled; without it only configs and network are "
+        "looked at",
     )
     add(
         "--stems",
@@ -86,6 +87,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="YAML",
         help="of every fine-tuning",
+    )
+    add(
+        "--sample-rate",
+        type=arguments.ranged(limits.SAMPLE_RATE),
+        metavar="HZ",
+        help="at which stage 1 is going to store the songs",
     )
     add(
         "--stage",
@@ -127,7 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Look, and say what was found."""
     args = build_parser().parse_args(argv)
-    if bool(args.pretrain) != bool(args.unlabelled):
+    if args.labelled and bool(args.pretrain) != bool(args.unlabelled):
         raise UsageError("--pretrain and --unlabelled go together: give both or neither")
     with importing():
         from mixit_mss.training.checks import Recipe, findings, in_words
@@ -141,6 +148,7 @@ def main(argv: list[str] | None = None) -> None:
         finetune=args.finetune,
         hardware=Hardware(ngpu=args.ngpu, num_nodes=args.num_nodes),
         here=not args.elsewhere,
+        sample_rate=args.sample_rate,
     )
     faults, warnings = in_words(findings(recipe), args.stage, args.stop_stage)
     for warning in warnings:
@@ -151,7 +159,9 @@ def main(argv: list[str] | None = None) -> None:
         for fault in faults:
             say(f"mixit-mss check: {fault}")
         raise UserError(f"{len(faults)} faults, which stop these stages")
-    print("configs, network and songs fit together")
+    print(
+        f"configs{',' if args.labelled else ' and'} network{' and songs' if args.labelled else ''} fit together"
+    )
 
 
 if __name__ == "__main__":

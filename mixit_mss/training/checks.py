@@ -39,23 +39,25 @@ class Recipe:
 
     Attributes:
         model: YAML of the network.
-        labelled: manifest of the songs with stems.
         stems: to select and to train.
+        labelled: manifest of the songs with stems; None if there are no tables yet.
         unlabelled: manifest of the songs without stems; None if nothing is pre-trained.
         pretrain: YAML of the pre-training; None likewise.
         finetune: YAMLs of the fine-tunings.
         hardware: over which a batch is shared.
         here: whether training runs on this machine, whose memory then has to do.
+        sample_rate: in Hz, at which stage 1 is going to store the songs; None if it is over.
     """
 
     model: str
-    labelled: str
     stems: Sequence[str]
+    labelled: str | None = None
     unlabelled: str | None = None
     pretrain: str | None = None
     finetune: Sequence[str] = ()
     hardware: Hardware = field(default_factory=Hardware)
     here: bool = True
+    sample_rate: int | None = None
 
 
 def findings(recipe: Recipe) -> list[Finding]:
@@ -84,6 +86,8 @@ def findings(recipe: Recipe) -> list[Finding]:
     ):
         if training is not None:
             found += _training(stage, str(path), training, recipe.hardware, net)
+    if net is not None and recipe.sample_rate is not None:
+        found += _rate(recipe.sample_rate, net, first)
     found += _songs(recipe, net, pretraining, [t for _, t in trainings if t is not None])
     return sorted(dict.fromkeys(found), key=lambda finding: finding.stage)
 
@@ -104,7 +108,7 @@ def _songs(
 ) -> Iterator[Finding]:
     first = SELECT if recipe.pretrain else FINETUNE
     wanted = [(recipe.unlabelled, PRETRAIN)] if recipe.unlabelled else []
-    wanted.append((recipe.labelled, first))
+    wanted += [(recipe.labelled, first)] if recipe.labelled else []
     tables: dict[str, Manifest] = {}
     for name, stage in wanted:
         if missing := [path for path in manifest_paths(name) if not path.is_file()]:
@@ -154,6 +158,24 @@ def _network(
             raise UserError(f"{recipe.model}: {error}") from error
 
     return _try(found, stage, build)
+
+
+def _rate(sample_rate: int, net: Network, first: int) -> Iterator[Finding]:
+    """The rate that stage 1 is told, against the network's."""
+    if sample_rate < net.sample_rate:
+        yield Finding(
+            first,
+            f"--sample-rate {sample_rate}: songs stored so hold nothing above {sample_rate / 2000:g} "
+            f"kHz, but the network has sample_rate {net.sample_rate}; store them at that rate, or "
+            "take another network",
+        )
+    elif sample_rate > net.sample_rate:
+        yield Finding(
+            0,
+            f"--sample-rate {sample_rate}: songs stored so are converted to the network's "
+            f"{net.sample_rate} Hz at every reading, which is slow; --sample-rate {net.sample_rate} "
+            "does it once",
+        )
 
 
 def _outputs(recipe: Recipe, pretraining: PretrainConfig) -> Iterator[Finding]:

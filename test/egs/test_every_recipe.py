@@ -85,7 +85,7 @@ def test_a_recipe_has_the_configs_that_its_options_name(tmp_path, recipe):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_what_the_trainings_will_take_is_checked_before_they_begin(tmp_path, recipe, init):
     options = ("--init", init, "--ngpu", "2", "--stage", "2", "--stop-stage", "5")
-    before, check, *trainings = commands(tmp_path, recipe / "run.sh", *options, checks=True)
+    first, before, check, *trainings = commands(tmp_path, recipe / "run.sh", *options, checks=True)
     assert before.startswith("make-manifests ") and check.startswith("check --model ")
     named = {word for line in trainings for word in line.split() if word.endswith(".yaml")}
     assert {word for word in check.split() if word.endswith(".yaml")} == named
@@ -93,6 +93,9 @@ def test_what_the_trainings_will_take_is_checked_before_they_begin(tmp_path, rec
     assert {word for word in check.split() if "/manifests/" in word} == read
     assert ("--pretrain" in check) == (init != "scratch")
     assert check.endswith("--stage 3 --stop-stage 5 --ngpu 2 --num-nodes 1")
+    # and without the tables before everything else
+    assert {word for word in first.split() if word.endswith(".yaml")} == named
+    assert "/manifests/" not in first and "--sample-rate" in first
 
 
 @pytest.mark.parametrize(("stage", "stop"), [(2, 2), (5, 4), (7, 9)])

@@ -277,6 +277,22 @@ def test_a_test_song_that_is_heard_in_pre_training(recipe):
     assert "'test 0', which is 'train 0' among the unlabelled songs" in finding.sentence
 
 
+def test_before_there_are_songs(recipe, capsys):
+    more = {"labelled": None, "unlabelled": None}
+    assert found(recipe, **more, sample_rate=RATE) == []
+    low, high = (only(recipe, **more, sample_rate=rate) for rate in (4000, 44100))
+    assert (low.stage, high.stage) == (3, 0)
+    assert "hold nothing above 2 kHz" in low.sentence and "is slow" in high.sentence
+    edit(recipe / "finetune.yaml", "epochs: 3", "epochs: 0")
+    argv = ["check", "--model", f"{recipe}/model.yaml", "--pretrain", f"{recipe}/pretrain.yaml"]
+    argv += ["--finetune", f"{recipe}/finetune.yaml", "--stems", "low,high"]
+    assert main(argv) == 1
+    assert "stage 5: " in capsys.readouterr().err
+    edit(recipe / "finetune.yaml", "epochs: 0", "epochs: 3")
+    assert main(argv) == 0
+    assert capsys.readouterr().out == "configs and network fit together\n"
+
+
 def test_all_faults_are_said_at_once_by_stage(recipe, capsys):
     edit(recipe / "finetune.yaml", "epochs: 3", "epochs: 0")
     drop(recipe, "labelled", "split == 'test'")
