@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,8 @@ from mixit_mss.names import printable
 PRETRAIN, SELECT, FINETUNE, SCORE = 3, 4, 5, 6
 PER_MIXTURE = 2
 """Songs in a mixture of mixtures."""
+SAMPLE_BYTES = (2, 4)
+"""Of a sample in what stage 1 hashes: 16 bit, or as decoded."""
 
 
 class Finding(NamedTuple):
@@ -85,6 +89,8 @@ def labelled_findings(
         else:
             yield from _missing_stems(part, split, stems, stage)
             yield from _unlike(part, split, stage)
+        if split == "valid":
+            yield from _silent_throughout(part, stems)
         if split != "test":
             yield from _form(part, split, net, stage)
     yield from _unknown_stems(songs, stems)
@@ -131,6 +137,33 @@ def _missing_stems(
                 f"{part.name} has no stem '{stem}' of {_some(lacking)} in split '{split}'; add the "
                 "stem, or take the song out",
             )
+
+
+def _silent_throughout(valid: Manifest, stems: Sequence[str]) -> Iterator[Finding]:
+    """Stems that no validation song has: nothing votes for their outputs, and nothing tests them."""
+    for stem in stems:
+        rows = valid.tracks[valid.tracks["stem"] == stem]
+        columns = zip(rows["content"], rows["frames"] * rows["channels"], strict=True)
+        if len(rows) and all(_is_silence(content, int(samples)) for content, samples in columns):
+            yield Finding(
+                0,
+                f"{valid.name}: stem '{stem}' is silent in all validation songs, so that the output "
+                "that is chosen for it is arbitrary; hold out a song in which it sounds",
+            )
+
+
+def _is_silence(content: str, samples: int) -> bool:
+    """Whether these are the sha256 of so many zeros, in one of the forms that stage 1 stores."""
+    return bool(content) and any(content == _of_zeros(samples * size) for size in SAMPLE_BYTES)
+
+
+@lru_cache(maxsize=64)
+def _of_zeros(count: int) -> str:
+    digest, block = hashlib.sha256(), bytes(1 << 20)
+    for _ in range(count >> 20):
+        digest.update(block)
+    digest.update(block[: count & (1 << 20) - 1])
+    return digest.hexdigest()
 
 
 def _unknown_stems(songs: Manifest, stems: Sequence[str]) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -187,6 +189,17 @@ def test_a_stem_that_is_silent_in_all_training_songs(recipe):
     finding = only(recipe)
     assert finding.stage == 5
     assert "stem 'high' is silent in all 2 training songs" in finding.sentence
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_a_stem_that_is_silent_in_all_validation_songs(recipe, kind):
+    silence = hashlib.sha256(np.zeros((FRAMES, 2), kind).data).hexdigest()
+    change(recipe, "labelled", "song == 'valid 0' and stem == 'low'", content=silence)
+    assert found(recipe) == []
+    change(recipe, "labelled", "split == 'valid' and stem == 'low'", content=silence)
+    finding = only(recipe)
+    assert finding.stage == 0
+    assert "stem 'low' is silent in all validation songs" in finding.sentence
 
 
 def test_stems_that_were_not_declared(recipe):
