@@ -64,7 +64,7 @@ class Journal:
             if track.path == track.source:
                 track.path = moved.get(track.path, track.path)
             track.source = moved.get(track.source, track.source)
-        return Outcome(tracks, rejected, line.get("mixture_snr"))
+        return Outcome(tracks, rejected, line.get("mixture_snr"), line.get("heard", ""))
 
     def done(self, songs: Mapping[str, Song], folder: Path) -> dict[str, Outcome]:
         """Outcomes of the songs that need not be done again, by their keys.
@@ -151,7 +151,7 @@ def _line(key: str, song: Song, outcome: Outcome) -> dict:
 
 def _check(line: dict) -> None:
     """Raise ValueError or the like for what is no line of ours."""
-    texts, numbers = [line["key"], *line["files"]], []
+    texts, numbers = [line["key"], line.get("heard", ""), *line["files"]], []
     for track in line["tracks"]:
         texts += [track[name] for name in ("stem", "path", "source", "content")]
         numbers += [track[name] for name in NUMBERS] + [*track["starts"], *track["dropped"]]

@@ -28,22 +28,35 @@ def shared_samples(unlabelled: Manifest, labelled: Manifest) -> list[tuple[str, 
 def shared_files(
     unlabelled: Iterable[tuple[str, Manifest]], labelled: Iterable[tuple[str, Manifest]]
 ) -> list[tuple[str, str]]:
-    """Pairs of a held-out song and an unlabelled one that came from one file, or from copies of it.
+    """Pairs of a held-out song and an unlabelled one that were made of the same file, or of copies.
+
+    A mixture may also have been converted: it is known by what stage 1 would make of it.
 
     Args:
         unlabelled: folders that stage 1 wrote, with their tables.
         labelled: likewise.
     """
-    heard = {path: song for part in unlabelled for song, path in _sources(*part, None)}
-    held = {path: song for part in labelled for song, path in _sources(*part, HELD_OUT)}
-    pairs = [(song, heard[path]) for path, song in held.items() if path in heard]
+    heard: dict[str, str] = {}
+    sounds: dict[str, str] = {}
+    for folder, songs in unlabelled:
+        heard |= {path: song for song, line in _lines(folder, songs) for path in _files(line)}
+        sounds |= _by_content(songs, None)
     by_size: dict[int, list[str]] = {}
     for path in heard:
         by_size.setdefault(_size(path), []).append(path)
-    for path, song in held.items():
-        alike = by_size.get(_size(path), []) if path not in heard and _size(path) > 0 else []
-        copies = [other for other in alike if content_digest(other) == content_digest(path)]
-        pairs += [(song, heard[other]) for other in copies[:1]]
+    pairs = []
+    for folder, songs in labelled:
+        for song, line in _lines(folder, songs, HELD_OUT):
+            if line.get("heard") in sounds:
+                pairs.append((song, sounds[line["heard"]]))
+            for path in _files(line):
+                alike = by_size.get(_size(path), []) if _size(path) > 0 else []
+                same = (
+                    other
+                    for other in alike
+                    if other == path or content_digest(other) == content_digest(path)
+                )
+                pairs += [(song, heard[other]) for other in same]
     return pairs
 
 
@@ -67,18 +80,22 @@ def _by_content(songs: Manifest, splits: tuple[str, ...] | None) -> dict[str, st
     return {content: song for content, song in pairs if content}
 
 
-def _sources(
-    folder: str, songs: Manifest, splits: tuple[str, ...] | None
-) -> Iterator[tuple[str, str]]:
-    """Song and real path of every file that songs of these splits were made of."""
-    tracks = songs.tracks
-    columns = (tracks["path"], tracks["song"], tracks["split"])
+def _lines(
+    folder: str, songs: Manifest, splits: tuple[str, ...] | None = None
+) -> Iterator[tuple[str, dict]]:
+    """Songs of these splits, each with its line in the journal of stage 1."""
+    columns = (songs.tracks[name] for name in ("path", "song", "split"))
     listed = {path: (song, split) for path, song, split in zip(*columns, strict=True)}
     for line in read_journals(Path(folder)).lines.values():
         paths = [os.path.abspath(os.path.join(folder, track["path"])) for track in line["tracks"]]
         song, split = next((listed[path] for path in paths if path in listed), ("", ""))
         if song and (splits is None or split in splits):
-            yield from ((song, os.path.realpath(path)) for path in line["files"])
+            yield song, line
+
+
+def _files(line: dict) -> list[str]:
+    """Real paths of the files that a song was made of."""
+    return [os.path.realpath(path) for path in line["files"]]
 
 
 def _size(path: str) -> int:

@@ -6,8 +6,8 @@ A song is streamed, so the memory needed does not depend on its length.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -104,12 +104,14 @@ class Outcome:
     """What became of a song: its tracks, or the files that were rejected and why.
 
     ``rejected`` holds (path, reason, detail); ``mixture_snr`` is how well the mixture agrees with
-    the sum of the stems, in dB, None where it is not known; see :class:`Agreement`.
+    the sum of the stems, in dB, None where it is not known; see :class:`Agreement`.  ``heard`` is the
+    sha256 of the mixture of a song for validation or test as it would be stored for pre-training.
     """
 
     tracks: list[PreparedTrack] = field(default_factory=list)
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
     mixture_snr: float | None = None
+    heard: str = ""
 
 
 class Rejection(Exception):
@@ -184,7 +186,7 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
     if song.split == "test":
         tracks, agreement = _listed(song)
         _check_alike(tracks)
-        return Outcome(tracks, mixture_snr=agreement)
+        return Outcome(tracks, mixture_snr=agreement, heard=_as_heard(song, settings, tracks))
     outcome = Outcome()
     for stem in settings.stems:
         stored = stored_path(song, stem, settings.store)
@@ -201,6 +203,8 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
             if not track.starts:
                 outcome.rejected.append((track.source, "silent", "no active segment"))
     _check_alike(outcome.tracks, also_channels=False)  # they are copied where they are too few
+    if song.split == "valid":
+        outcome.heard = _as_heard(song, settings)
     return outcome
 
 
@@ -240,6 +244,37 @@ def _decoded(stem: str, path: str, tracks: list[PreparedTrack]) -> Iterator[np.n
     _check_whole(blocks, path)
     rate, channels = blocks.sample_rate, blocks.channels
     tracks.append(PreparedTrack(stem, path, path, frames, rate, channels, digest.hexdigest()))
+
+
+def _as_heard(song: Song, settings: Settings, tracks: Sequence[PreparedTrack] = ()) -> str:
+    """sha256 of a song's mixture as a corpus of unlabelled songs would store it, if it has one.
+
+    So it is found among them, whatever its format.
+    """
+    path = dict(song.files).get("mixture")
+    if path is None:
+        return ""
+    rate, channels = settings.sample_rate, settings.channels
+    known = [track.content for track in tracks if track.stem == "mixture"]
+    try:
+        with audio.stream(path) as blocks:
+            _check_format(blocks, path, replace(settings, store="flac"))
+            if (
+                known
+                and blocks.integers
+                and (blocks.sample_rate, blocks.channels)
+                == (
+                    rate,
+                    channels,
+                )
+            ):
+                return known[0]
+            digest = hashlib.sha256()
+            for _, samples in _converted(blocks, rate, channels):
+                digest.update(samples.data)
+            return digest.hexdigest()
+    except (audio.AudioError, Rejection):  # then it is not among them either
+        return ""
 
 
 def _check_whole(blocks: audio.AudioStream, path: str) -> None:

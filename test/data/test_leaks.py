@@ -57,13 +57,15 @@ def test_a_copy_of_a_mixture(tmp_path, band, save, noise, split, rate):
     assert not (tmp_path / "manifests").exists()
 
 
-def test_the_same_samples_in_another_format(tmp_path, band, save, noise):
+@pytest.mark.parametrize("rate", [RATE, 4000])
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_the_same_samples_in_another_format(tmp_path, band, save, noise, split, rate):
     songs = songs_beside(tmp_path / "songs", band, save, noise)
-    wave, _ = audio.read(band / "test/song test/mixture.wav")
+    wave, _ = audio.read(band / f"{split}/song {split}/mixture.wav")
     save(songs / "other.flac", wave, RATE)
-    prepare("unlabelled", songs, tmp_path / "unlabelled", "--sample-rate", str(RATE))
-    prepare("labelled", band, tmp_path / "labelled", "--sample-rate", str(RATE))
-    with pytest.raises(UserError, match="'song test', which is 'other'"):
+    prepare("unlabelled", songs, tmp_path / "unlabelled", "--sample-rate", str(rate))
+    prepare("labelled", band, tmp_path / "labelled", "--sample-rate", str(rate))
+    with pytest.raises(UserError, match=f"'song {split}', which is 'other'"):
         join(tmp_path)
 
 
