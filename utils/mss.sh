@@ -95,6 +95,22 @@ starts_from_mixit() {
   return 1
 }
 
+# trains: whether any of stages 3 to 6 is to run
+trains() {
+  [ "$stop_stage" -ge 3 ] && [ "$stage" -le 6 ] && [ "$stage" -le "$stop_stage" ]
+}
+
+# check OPTION...: whether what stages 3 to 6 are going to take fits together, as far as the options say
+check() {
+  local part configs=() more=()
+  for part in $trainable; do configs+=("$(finetune_config "$part")"); done
+  if with mixit "$init"; then more+=(--pretrain "$(config "pretrain_$model" pretrain)"); fi
+  if [ "$executor" != local ]; then more+=(--elsewhere); fi
+  run mixit-mss check --model "$conf_dir/model_$model.yaml" ${more[@]+"${more[@]}"} \
+    --finetune "${configs[@]}" --stems "$stems" "$@" \
+    --stop-stage $((stop_stage < 6 ? stop_stage : 6)) --ngpu "$ngpu" --num-nodes "$num_nodes"
+}
+
 # separate_and_score EXPERIMENT MODEL ORDER LABEL: the test songs through one model, into its table
 separate_and_score() {
   launch separate --model "$2" --manifest "$manifests/labelled" --split test \
@@ -109,6 +125,8 @@ if [ "$executor" = local ] && [ "$num_nodes" -gt 1 ]; then
   exit 1
 fi
 
+if [ "$stage" -le 2 ] && trains; then check --sample-rate "$sample_rate"; fi
+
 if begin 0 download; then
   if [ -e local/download.sh ]; then . local/download.sh; fi
   finish 0
@@ -116,10 +134,12 @@ fi
 
 if begin 1 "segments and activity"; then
   if starts_from_mixit; then
+    apart=(--leave-out "${labelled_dir:-$downloads/labelled}")
+    if [ -n "${unlabelled_corpus:-}" ]; then apart=(); fi # a corpus knows its songs
     # shellcheck disable=SC2086 # these are several words
     launch segment ${unlabelled_corpus:---kind unlabelled} \
       --input "${unlabelled_dir:-$downloads/unlabelled}" --out "$unlabelled" \
-      --sample-rate "$sample_rate" --store "$store" --nj "$nj"
+      --sample-rate "$sample_rate" --store "$store" --nj "$nj" ${apart[@]+"${apart[@]}"}
   fi
   # shellcheck disable=SC2086
   launch segment ${labelled_corpus:---kind labelled} \
@@ -133,6 +153,14 @@ if begin 2 manifests; then
   if starts_from_mixit; then corpora+=(--unlabelled "$unlabelled"); fi
   run mixit-mss make-manifests "${corpora[@]}" --out "$manifests"
   finish 2
+fi
+
+# all that would stop a stage from here on is said before days of training
+if trains; then
+  hold shared
+  songs=(--labelled "$manifests/labelled")
+  if with mixit "$init"; then songs+=(--unlabelled "$manifests/unlabelled"); fi
+  check "${songs[@]}" --stage $((stage > 3 ? stage : 3))
 fi
 
 if begin 3 "MixIT pre-training"; then

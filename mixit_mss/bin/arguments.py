@@ -245,6 +245,9 @@ def _check_parents(word: str) -> None:
         parent = os.path.dirname(parent)
     if not os.path.isdir(parent):
         raise _wrong(word, f"cannot be written: '{parent}' is no folder")
+    # what is there already may need no writing
+    if not os.path.lexists(word) and not os.access(parent, os.W_OK | os.X_OK):
+        raise _wrong(word, f"cannot be written: nothing can be made in '{parent}'")
 
 
 def _kind(mode: int) -> str:

@@ -105,6 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     with importing():
         from mixit_mss.data.manifest import read_manifest
         from mixit_mss.evaluation.diagnosis import describe, diagnose, summarise
+        from mixit_mss.evaluation.songs import below_rate
         from mixit_mss.files import write_json
         from mixit_mss.models.opening import open_model, pick_device
         from mixit_mss.stamps import Fingerprint, replaced_folder, require_ours
@@ -126,6 +127,8 @@ def main(argv: list[str] | None = None) -> None:
     stems = _stems(args.stems, [stem for stem in songs.stems() if stem != "mixture"])
     device = pick_device(args.device)
     model = open_model(args.model).to(device).eval()
+    if note := below_rate(songs, model.sample_rate):
+        print(note)
     table = diagnose(model, songs, stems, args.chunk_seconds, args.active_db, device)
     summary = summarise(table, stems, args.degenerate_db)
     print(describe(summary))

@@ -19,6 +19,7 @@ COMMANDS = {
     "download": "stage 0: fetch FMA or MUSDB18-HQ, and check every byte",
     "segment": "stage 1: cut a corpus into segments and drop silence",
     "make-manifests": "stage 2: list what training and scoring read",
+    "check": "before stage 3: do configs, network, stems and splits fit together",
     "plan": "what a training run will cost before it starts",
     "pretrain": "stage 3: mixture-invariant training on unlabelled songs",
     "select-channels": "stage 4: keep the outputs that the stems vote for",

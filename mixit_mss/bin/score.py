@@ -54,6 +54,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="score the mixture as every stem's estimate, or the ideal ratio mask",
     )
     parser.add_argument(
+        "--stems",
+        type=arguments.stems,
+        metavar="A,B,...",
+        help="score these alone, such as vocals where nothing else was estimated; all that the songs "
+        "have if left out",
+    )
+    parser.add_argument(
         "--out",
         type=arguments.output_file,
         metavar="CSV",
@@ -106,6 +113,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     scores = scoring.score_songs(tasks, args.nj, parts)
     print(scoring.summary_text(scores))
+    if args.stems:
+        print(f"scored: {args.stems}, and no other stem; the average is over these")
     if parts:
         scoring.write_scores(args.out, scores)
         if args.label:
@@ -141,12 +150,12 @@ def _tasks(args: argparse.Namespace) -> list[Task]:
     from mixit_mss.data.manifest import read_manifest
     from mixit_mss.evaluation import scoring
 
+    stems = [name.strip() for name in args.stems.split(",")] if args.stems else None
+    more = {"full_bsseval": args.full_bsseval, "stems": stems}
     if not args.manifest:
-        return [scoring.folder_task(args.references, args.estimates, args.full_bsseval)]
+        return [scoring.folder_task(args.references, args.estimates, **more)]
     manifest = read_manifest(args.manifest)
-    return scoring.manifest_tasks(
-        manifest, args.split, args.estimates, args.oracle, args.full_bsseval
-    )
+    return scoring.manifest_tasks(manifest, args.split, args.estimates, args.oracle, **more)
 
 
 def _is_done(args: argparse.Namespace, tasks: list[Task], parts: Path) -> bool:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import os
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mixit_mss import limits
 from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
 from mixit_mss.machine import processes
+
+if TYPE_CHECKING:
+    from mixit_mss.data.corpora.folder import Found
 
 DESCRIPTION = """\
 Prepare a corpus for training: check every song, store it once at the training rate, and list the
@@ -24,7 +26,10 @@ segments that are worth hearing.
                       held out for validation.
   --kind labelled     INPUT is INPUT/{train,valid,test}/<song>/{mixture,<stem>,...}.<suffix>. Training
                       stems are cut into 6-s segments in which the stem is active; validation songs
-                      are stored whole; test songs stay where and as they are.
+                      are stored whole; test songs stay where and as they are. The mixture of a song
+                      is the sum of its stems, or, for test songs that have one, their mixture file.
+                      Name all stems: those that --stems does not name are left out, in the mixture
+                      too, which is then the sum of the named ones also in test songs.
 
 Instead of --kind, --corpus names a published corpus, whose splits and licences are known:
 
@@ -33,7 +38,8 @@ Instead of --kind, --corpus names a published corpus, whose splits and licences 
   --corpus musdb18hq  labelled: INPUT/{train,test}/ of MUSDB18-HQ; 14 songs of train are for validation.
 
 INPUT can also be a CSV table that lists the files: columns path (relative to the table) and song, and
-as wanted split (train, valid, test; empty to be drawn), license and, for --kind labelled, stem.
+as wanted split (train, valid, test; of songs without one, a share is drawn for valid and the rest is
+for train), license and, for --kind labelled, stem.
 
 OUT gets audio/, tracks.csv, segments.csv and rejected.csv, which says of every file and segment left
 out why. A song that cannot be used never stops the others. Run the same command again to go on after
@@ -149,8 +155,15 @@ def build_parser() -> argparse.ArgumentParser:
         type=arguments.ranged(limits.SHARE),
         default=0.05,
         metavar="F",
-        help="unlabelled: share held out for validation of the songs without a split, drawn by a hash "
-        "of the name; at least two of four or more songs, none with 0 (default: 0.05)",
+        help="share held out for validation of the songs without a split, drawn by a hash of the name; "
+        "at least two of four or more songs, none with 0 (default: 0.05)",
+    )
+    add(
+        "--leave-out",
+        type=arguments.input_path,
+        metavar="DIR|CSV",
+        help="unlabelled: the --input of the songs with stems; none of them is taken, should they lie "
+        "in this one's folder",
     )
     add(
         "--nj",
@@ -177,8 +190,11 @@ def main(argv: list[str] | None = None) -> None:
     from mixit_mss.data.shards import parse_shard
 
     shard = parse_shard(options.shard) if options.shard else None
-    settings, fraction = _settings(options), _fraction(options)
-    print(build_corpus(_records(options), settings, options.out, options.nj, fraction, shard))
+    settings, fraction, found = _settings(options), _fraction(options), _records(options)
+    if found.left_out:
+        print(found.words())
+    others = found.rejected()
+    print(build_corpus(found.songs, settings, options.out, options.nj, fraction, shard, others))
 
 
 def is_done(argv: list[str]) -> bool:
@@ -186,9 +202,9 @@ def is_done(argv: list[str]) -> bool:
     from mixit_mss.data.corpus import is_built
 
     options = _arguments(argv)
-    with contextlib.redirect_stdout(io.StringIO()):  # the command itself says it
-        records = _records(options)
-    return is_built(records, _settings(options), options.out, _fraction(options))
+    found = _records(options)
+    others = found.rejected()
+    return is_built(found.songs, _settings(options), options.out, _fraction(options), others)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -200,28 +216,31 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _fraction(options: argparse.Namespace) -> float:
+    """Of songs with stems the share is drawn beforehand, since stage 1 goes by their split."""
     return options.valid_fraction if options.kind == "unlabelled" else 0.0
 
 
-def _records(options: argparse.Namespace) -> list:
+def _records(options: argparse.Namespace) -> Found:
     """The files of the corpus, from a table or from the folder's layout."""
     from mixit_mss.data.corpora import fma, folder, musdb18hq, table
+    from mixit_mss.data.corpus import with_splits
 
     if options.corpus == "fma":
         songs = fma.fma_songs(options.input, options.fma_subset)
-        return [song for song in songs if song.split != "test"]
+        return folder.Found([song for song in songs if song.split != "test"])
     if options.corpus == "musdb18hq":
-        wanted = ("mixture", *options.stems)
-        return [file for file in musdb18hq.musdb_songs(options.input) if file.stem in wanted]
+        songs = musdb18hq.musdb_songs(options.input)
+        return folder.without_mixtures_of_more(songs, options.stems)
     if options.input.lower().endswith(".csv"):
-        return table.listed_songs(options.input)
+        songs = table.listed_songs(options.input)
+        if options.kind == "unlabelled":
+            return folder.Found(songs)
+        songs = with_splits(songs, options.valid_fraction)
+        return folder.without_mixtures_of_more(songs, options.stems)
     if options.kind == "unlabelled":
-        found = folder.find_unlabelled(options.input)
-    else:
-        found = folder.find_labelled(options.input, options.stems)
-    if found.left_out:
-        print(found.words())
-    return found.songs
+        apart = folder.songs_apart(options.leave_out) if options.leave_out else ()
+        return folder.find_unlabelled(options.input, apart)
+    return folder.find_labelled(options.input, options.stems)
 
 
 def _settings(options: argparse.Namespace):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,12 +72,16 @@ def main(argv: list[str] | None = None) -> None:
             write_experiment,
         )
         from mixit_mss.evaluation.selection import VOTES, describe, select, vote, write_votes
+        from mixit_mss.evaluation.songs import below_rate
         from mixit_mss.models.hub import load_model, read_card, save_model
 
     card = read_card(args.model)
     model = load_model(args.model)
     stems = _stems(args)
-    votes = vote(model, songs.select(split=args.split), stems, args.chunk_seconds)
+    voters = songs.select(split=args.split)
+    if note := below_rate(voters, model.sample_rate):
+        print(note)
+    votes = vote(model, voters, stems, args.chunk_seconds)
     selected, choice = select(model, votes, stems)
     print(describe(votes, stems, choice))
     origin = {"steps": card.get("steps"), "seed": card.get("seed")}
@@ -101,6 +106,8 @@ def _request(args: argparse.Namespace) -> tuple[Fingerprint, Manifest]:
     from mixit_mss.files import CONFIG, WEIGHTS
     from mixit_mss.stamps import Fingerprint
 
+    if os.path.realpath(args.out) == os.path.realpath(args.model):
+        raise UserError(f"--out {args.out} is --model itself, which would be lost; name another")
     for name in (CONFIG, WEIGHTS):
         if not (Path(args.model) / name).is_file():
             raise UserError(f"{args.model} is no model folder: it holds no {name}")

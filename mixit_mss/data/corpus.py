@@ -14,18 +14,21 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from mixit_mss.data.agreement import agreement_text
 from mixit_mss.data.corpora import Record
 from mixit_mss.data.journal import JOURNAL, Journal, key_of_song, read_journals, write_journal
 from mixit_mss.data.manifest import (
     SPLITS,
     Manifest,
+    gaps,
     make_manifest,
     portable_path,
     read_manifest,
@@ -59,6 +62,7 @@ def build_corpus(
     num_processes: int = 1,
     valid_fraction: float = 0.0,
     shard: Shard | None = None,
+    left_out: Sequence[tuple[str, str, str]] = (),
 ) -> str:
     """Prepare every song of ``records`` in ``folder`` and write its tables.
 
@@ -70,6 +74,8 @@ def build_corpus(
         valid_fraction: share of the songs without a split that become split "valid", the others
             "train"; see :func:`draw_validation`.
         shard: do only this share of the songs, and leave the tables to a call without a shard.
+        left_out: path, reason and detail of files that lie there and are in no song, to be listed
+            in ``rejected.csv``.
 
     Returns:
         A summary to print.
@@ -82,18 +88,18 @@ def build_corpus(
     songs = group_songs(records)
     _check_songs(songs, settings, folder)
     _check_folder(folder)
-    known = _look_up(songs, settings, folder, valid_fraction)
+    known = _look_up(songs, settings, folder, valid_fraction, left_out)
     keys, journal, done = known.keys, known.journal, known.done
     if known.is_complete(folder) and (finished := _finished(folder)):
         return f"{folder}: nothing to do, all {len(songs)} songs are as they were\n" + summarise(
-            folder, *finished, len(songs)
+            folder, *finished, songs, [done[key] for key in keys]
         )
     if shard:
         songs, keys = shard.of(songs), shard.of(keys)
         _prepare_all(songs, keys, settings, folder, num_processes, journal, done, shard)
         return f"{folder}: shard {shard}, {len(songs)} songs done"
     outcomes = _prepare_all(songs, keys, settings, folder, num_processes, journal, done)
-    manifest, rejected = assemble(songs, outcomes, settings, folder, valid_fraction)
+    manifest, rejected = assemble(songs, outcomes, settings, folder, valid_fraction, left_out)
     # The stamp goes first: between two tables nothing may look finished.
     (folder / STAMP).unlink(missing_ok=True)
     sweep(folder)
@@ -107,15 +113,19 @@ def build_corpus(
     _prune(folder, journal.stored, set(manifest.tracks["path"]))
     write_journal(folder, zip(keys, songs, outcomes, strict=True))
     known.wanted.mark_done(folder, [folder / name for name in TABLES])
-    return summarise(folder, manifest, rejected, len(songs))
+    return summarise(folder, manifest, rejected, songs, outcomes)
 
 
 def is_built(
-    records: Iterable[Record], settings: Settings, folder: str | Path, valid_fraction: float = 0.0
+    records: Iterable[Record],
+    settings: Settings,
+    folder: str | Path,
+    valid_fraction: float = 0.0,
+    left_out: Sequence[tuple[str, str, str]] = (),
 ) -> bool:
     """Whether :func:`build_corpus` would find nothing to do."""
-    songs = group_songs(records)
-    return _look_up(songs, settings, Path(folder), valid_fraction).is_complete(Path(folder))
+    songs, folder = group_songs(records), Path(folder)
+    return _look_up(songs, settings, folder, valid_fraction, left_out).is_complete(folder)
 
 
 class _Known(NamedTuple):
@@ -130,11 +140,18 @@ class _Known(NamedTuple):
         return len(self.done) == len(self.keys) and self.wanted.is_done(folder)
 
 
-def _look_up(songs: list[Song], settings: Settings, folder: Path, valid_fraction: float) -> _Known:
+def _look_up(
+    songs: list[Song],
+    settings: Settings,
+    folder: Path,
+    valid_fraction: float,
+    left_out: Sequence[tuple[str, str, str]],
+) -> _Known:
     keys = [key_of_song(song, settings) for song in songs]
     rows = [(key, song.split, song.license) for key, song in zip(keys, songs, strict=True)]
     places = [[portable_path(path, folder) for _, path in song.files] for song in songs]
-    listing = hashlib.sha256(json.dumps([rows, places]).encode()).hexdigest()
+    others = [(portable_path(path, folder), *why) for path, *why in left_out]
+    listing = hashlib.sha256(json.dumps([rows, places, others]).encode()).hexdigest()
     wanted = Fingerprint("segment", {"songs": listing, "valid_fraction": valid_fraction})
     journal = read_journals(folder)
     done = journal.done(dict(zip(keys, songs, strict=True)), folder)
@@ -163,6 +180,7 @@ def assemble(
     settings: Settings,
     folder: Path,
     valid_fraction: float,
+    left_out: Sequence[tuple[str, str, str]] = (),
 ) -> tuple[Manifest, pd.DataFrame]:
     """The manifest of what is kept and the table of what is not, in the order of ``songs``.
 
@@ -186,6 +204,7 @@ def assemble(
             rejected += [
                 (track.source, start / track.sample_rate, *reason) for start in track.dropped
             ]
+    rejected += [(path, "", reason, detail) for path, reason, detail in left_out]
     undrawn = {song.name for song, _ in kept if not song.split}
     validation = draw_validation(undrawn, valid_fraction)
     rows = [
@@ -206,6 +225,20 @@ def assemble(
     return make_manifest(rows, segments, str(folder)), table
 
 
+def with_splits(records: Sequence[Record], fraction: float) -> list[Record]:
+    """The records with "valid" or "train" where they have no split: a song's stems stay together.
+
+    For songs with stems, whose split tells what stage 1 does to them; see :func:`draw_validation`.
+    """
+    drawn = draw_validation({record.song for record in records if not record.split}, fraction)
+    return [
+        record
+        if record.split
+        else replace(record, split="valid" if record.song in drawn else "train")
+        for record in records
+    ]
+
+
 def draw_validation(names: Iterable[str], fraction: float) -> set[str]:
     """Songs held out for validation, by a hash of the name: adding songs moves no other song.
 
@@ -220,9 +253,15 @@ def draw_validation(names: Iterable[str], fraction: float) -> set[str]:
     return set(ordered[: max(drawn, at_least)])
 
 
-def summarise(folder: Path, manifest: Manifest, rejected: pd.DataFrame, num_songs: int) -> str:
+def summarise(
+    folder: Path,
+    manifest: Manifest,
+    rejected: pd.DataFrame,
+    songs: Sequence[Song],
+    outcomes: Sequence[Outcome],
+) -> str:
     """A few lines that say what was kept and what was not."""
-    lines = [f"{folder}: {manifest.tracks['song'].nunique()} of {num_songs} songs kept"]
+    lines = [f"{folder}: {manifest.tracks['song'].nunique()} of {len(songs)} songs kept"]
     for split in SPLITS:
         part = manifest.select(split=split)
         if len(part.tracks):
@@ -235,7 +274,12 @@ def summarise(folder: Path, manifest: Manifest, rejected: pd.DataFrame, num_song
     for what, table in (("files", whole), ("segments", parts)):
         if len(table):
             lines.append(f"  rejected {what}: {_reasons(table)} (see rejected.csv)")
-    return "\n".join(lines)
+    agreements = [
+        (song.name, outcome.mixture_snr)
+        for song, outcome in zip(songs, outcomes, strict=True)
+        if outcome.mixture_snr is not None and outcome.tracks
+    ]
+    return "\n".join(filter(None, [*lines, agreement_text(agreements), *gaps(manifest)]))
 
 
 def _reasons(rejected: pd.DataFrame) -> str:

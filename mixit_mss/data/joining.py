@@ -9,10 +9,12 @@ from itertools import combinations
 from pathlib import Path
 
 from mixit_mss.data import audio
+from mixit_mss.data.leaks import sentence, shared_files, shared_samples
 from mixit_mss.data.manifest import (
     SPLITS,
     Manifest,
     concatenate,
+    gaps,
     manifest_paths,
     portable_path,
     read_manifest,
@@ -37,7 +39,8 @@ def join_corpora(corpora: dict[str, list[str]], folder: str | Path) -> str:
         A summary to print.
 
     Raises:
-        UserError: a table or a file is missing or they disagree, or splits share a song.
+        UserError: a table or a file is missing or they disagree, splits share a song, or a song for
+            validation or test is among the unlabelled ones.
     """
     corpora = {kind: names for kind, names in corpora.items() if names}
     if not corpora:
@@ -55,7 +58,9 @@ def join_corpora(corpora: dict[str, list[str]], folder: str | Path) -> str:
     wanted = Fingerprint("make-manifests", {"corpora": places}, tables)
     if wanted.is_done(folder):
         return f"{folder}: nothing to do, the tables of the corpora are as they were"
-    manifests = {kind: _join(kind, names) for kind, names in corpora.items()}
+    parts = {kind: _parts(kind, names) for kind, names in corpora.items()}
+    _check_leaks(parts)
+    manifests = {kind: _join(kind, corpora[kind], parts[kind]) for kind in corpora}
     # The stamp goes first: between two tables nothing may look finished.
     (folder / STAMP).unlink(missing_ok=True)
     sweep(folder)
@@ -116,8 +121,8 @@ def _tables(name: str) -> tuple[Path, Path]:
     return manifest_paths(name)
 
 
-def _join(kind: str, names: list[str]) -> Manifest:
-    """Manifest of all corpora of one kind; with several, songs get the corpus's name in front."""
+def _parts(kind: str, names: list[str]) -> list[Manifest]:
+    """The tables of all corpora of one kind, seen to be right."""
     parts = []
     for name in names:
         part = read_manifest(name)
@@ -126,12 +131,31 @@ def _join(kind: str, names: list[str]) -> Manifest:
             raise UserError(f"'{name}' is no {kind} corpus; it was given as --{kind}")
         check_headers(part)
         check_disjoint(part)
-        if len(names) > 1:
-            corpus = printable(Path(name).name)
-            part.tracks["song"] = [f"{corpus}/{song}" for song in part.tracks["song"]]
         parts.append(part)
     if len({Path(name).name for name in names}) < len(names):
         raise UserError(f"two --{kind} folders have the same name: {', '.join(names)}")
+    return parts
+
+
+def _check_leaks(parts: dict[str, list[Manifest]]) -> None:
+    """See that no song for validation or test is heard in pre-training."""
+    unlabelled, labelled = (parts.get(kind, []) for kind in ("unlabelled", "labelled"))
+    pairs = [
+        pair for one in unlabelled for other in labelled for pair in shared_samples(one, other)
+    ]
+    if unlabelled and labelled:
+        named = ([(part.name, part) for part in kind] for kind in (unlabelled, labelled))
+        pairs += shared_files(*named)
+    if said := sentence(pairs):
+        raise UserError(said)
+
+
+def _join(kind: str, names: list[str], parts: list[Manifest]) -> Manifest:
+    """Manifest of all corpora of one kind; with several, songs get the corpus's name in front."""
+    if len(names) > 1:
+        for name, part in zip(names, parts, strict=True):
+            corpus = printable(Path(name).name)
+            part.tracks["song"] = [f"{corpus}/{song}" for song in part.tracks["song"]]
     return concatenate(parts, kind)
 
 
@@ -145,4 +169,4 @@ def _summary(stem_path: Path, manifest: Manifest) -> str:
                 f"  {split} {stem}: {len(tracks.tracks)} tracks, {tracks.hours:.2f} h, "
                 f"{len(tracks.segments.track)} segments"
             )
-    return "\n".join(lines)
+    return "\n".join([*lines, *gaps(manifest)])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -30,6 +31,8 @@ JOURNAL = ".journal.jsonl"
 SHARD_JOURNAL = ".journal.{}-of-{}.jsonl"
 # Raise it when a change of the code makes stored results differ.
 VERSION = 3
+
+NUMBERS = ("frames", "sample_rate", "channels", "stored_bytes", "segment_frames")
 
 Note = Callable[[str, Song, Outcome], None]
 
@@ -61,7 +64,7 @@ class Journal:
             if track.path == track.source:
                 track.path = moved.get(track.path, track.path)
             track.source = moved.get(track.source, track.source)
-        return Outcome(tracks, rejected)
+        return Outcome(tracks, rejected, line.get("mixture_snr"), line.get("heard", ""))
 
     def done(self, songs: Mapping[str, Song], folder: Path) -> dict[str, Outcome]:
         """Outcomes of the songs that need not be done again, by their keys.
@@ -148,9 +151,15 @@ def _line(key: str, song: Song, outcome: Outcome) -> dict:
 
 def _check(line: dict) -> None:
     """Raise ValueError or the like for what is no line of ours."""
-    texts = [line["key"], *line["files"]]
-    texts += [track[name] for track in line["tracks"] for name in ("stem", "path", "source")]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(line["rejected"], list):
+    texts, numbers = [line["key"], line.get("heard", ""), *line["files"]], []
+    for track in line["tracks"]:
+        texts += [track[name] for name in ("stem", "path", "source", "content")]
+        numbers += [track[name] for name in NUMBERS] + [*track["starts"], *track["dropped"]]
+    whole = all(type(number) is int and 0 <= number < 2**63 for number in numbers)
+    rejected = isinstance(line["rejected"], list)
+    decibels = line.get("mixture_snr")
+    measured = decibels is None or (isinstance(decibels, float) and math.isfinite(decibels))
+    if not (whole and rejected and measured and all(isinstance(text, str) for text in texts)):
         raise ValueError("no line of a journal")
 
 

@@ -217,6 +217,25 @@ def concatenate(manifests: list[Manifest], name: str = "") -> Manifest:
     return Manifest(tracks, segments, name)
 
 
+def gaps(songs: Manifest) -> list[str]:
+    """Lines on what the later stages will miss in a corpus: a split, or a stem that never sounds."""
+    labelled = bool((songs.tracks["stem"] != "mixture").any())
+    per_split = songs.tracks.groupby("split")["song"].nunique()
+    needed = {"train": 1, "valid": 1, "test": 1} if labelled else {"train": 2, "valid": 2}
+    lines = [
+        f"  note: songs in split '{split}': {per_split.get(split, 0)}; training and scoring need "
+        f"{count} or more"
+        for split, count in needed.items()
+        if per_split.get(split, 0) < count
+    ]
+    train = songs.select(split="train")
+    sounding = set(train.tracks["stem"].to_numpy()[train.segments.track])
+    silent = [stem for stem in train.stems() if stem not in sounding]
+    if labelled and silent:
+        lines.append(f"  note: no segment of {', '.join(silent)} in any training song")
+    return lines
+
+
 def portable_path(path: str | Path, folder: str | Path) -> str:
     """``path`` relative to ``folder`` if it is near (at most two folders up), else absolute.
 

@@ -6,14 +6,16 @@ A song is streamed, so the memory needed does not depend on its length.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from mixit_mss.data import audio
 from mixit_mss.data.activity import ACTIVITY_RULES, ActivityRule, active_table
+from mixit_mss.data.agreement import Agreement
 from mixit_mss.data.segmentation import (
     SILENCE_RULES,
     PowerMeter,
@@ -101,11 +103,15 @@ class PreparedTrack:
 class Outcome:
     """What became of a song: its tracks, or the files that were rejected and why.
 
-    ``rejected`` holds (path, reason, detail).
+    ``rejected`` holds (path, reason, detail); ``mixture_snr`` is how well the mixture agrees with
+    the sum of the stems, in dB, None where it is not known; see :class:`Agreement`.  ``heard`` is the
+    sha256 of the mixture of a song for validation or test as it would be stored for pre-training.
     """
 
     tracks: list[PreparedTrack] = field(default_factory=list)
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
+    mixture_snr: float | None = None
+    heard: str = ""
 
 
 class Rejection(Exception):
@@ -178,9 +184,9 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
         if stem not in files:
             raise Rejection(str(Path(song.files[0][1]).parent), "missing_stem", f"no {stem}")
     if song.split == "test":
-        tracks = [_listed(stem, path) for stem, path in song.files]
-        _check_same_length(tracks)
-        return Outcome(tracks)
+        tracks, agreement = _listed(song)
+        _check_alike(tracks)
+        return Outcome(tracks, mixture_snr=agreement, heard=_as_heard(song, settings, tracks))
     outcome = Outcome()
     for stem in settings.stems:
         stored = stored_path(song, stem, settings.store)
@@ -196,7 +202,9 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
             track.take(segments)
             if not track.starts:
                 outcome.rejected.append((track.source, "silent", "no active segment"))
-    _check_same_length(outcome.tracks)
+    _check_alike(outcome.tracks, also_channels=False)  # they are copied where they are too few
+    if song.split == "valid":
+        outcome.heard = _as_heard(song, settings)
     return outcome
 
 
@@ -205,19 +213,68 @@ def _without_path(error: audio.AudioError, path: str) -> str:
     return str(error).removeprefix(f"'{path}' ")
 
 
-def _listed(stem: str, path: str) -> PreparedTrack:
-    """A track that stays as it is; it is decoded once, since only that tells whether it is whole."""
+def _listed(song: Song) -> tuple[list[PreparedTrack], float | None]:
+    """Tracks that stay as they are, and how well their sum agrees with the mixture, in dB.
+
+    They are decoded once, side by side: only that tells whether they are whole.
+    """
+    tracks: list[PreparedTrack] = []
+    agreement = Agreement()
+    has_mixture = "mixture" in dict(song.files)
+    streams = [_decoded(stem, path, tracks) for stem, path in song.files]
+    for blocks in zip_longest(*streams):
+        if has_mixture:
+            agreement.add(dict(zip(dict(song.files), blocks, strict=True)))
+    order = {stem: number for number, (stem, _) in enumerate(song.files)}
+    tracks.sort(key=lambda track: order[track.stem])
+    return tracks, agreement.decibels if has_mixture else None
+
+
+def _decoded(stem: str, path: str, tracks: list[PreparedTrack]) -> Iterator[np.ndarray]:
+    """The blocks (channel, sample) of a file, whose track is added to ``tracks`` at its end."""
     try:
         frames, digest = 0, hashlib.sha256()
         with audio.stream(path) as blocks:
             for samples in blocks.raw():
                 frames += len(samples)
                 digest.update(np.ascontiguousarray(samples).data)
+                yield audio.planar(samples)
     except audio.AudioError as error:
         raise Rejection(path, "unreadable", _without_path(error, path)) from error
     _check_whole(blocks, path)
     rate, channels = blocks.sample_rate, blocks.channels
-    return PreparedTrack(stem, path, path, frames, rate, channels, digest.hexdigest())
+    tracks.append(PreparedTrack(stem, path, path, frames, rate, channels, digest.hexdigest()))
+
+
+def _as_heard(song: Song, settings: Settings, tracks: Sequence[PreparedTrack] = ()) -> str:
+    """sha256 of a song's mixture as a corpus of unlabelled songs would store it, if it has one.
+
+    So it is found among them, whatever its format.
+    """
+    path = dict(song.files).get("mixture")
+    if path is None:
+        return ""
+    rate, channels = settings.sample_rate, settings.channels
+    known = [track.content for track in tracks if track.stem == "mixture"]
+    try:
+        with audio.stream(path) as blocks:
+            _check_format(blocks, path, replace(settings, store="flac"))
+            if (
+                known
+                and blocks.integers
+                and (blocks.sample_rate, blocks.channels)
+                == (
+                    rate,
+                    channels,
+                )
+            ):
+                return known[0]
+            digest = hashlib.sha256()
+            for _, samples in _converted(blocks, rate, channels):
+                digest.update(samples.data)
+            return digest.hexdigest()
+    except (audio.AudioError, Rejection):  # then it is not among them either
+        return ""
 
 
 def _check_whole(blocks: audio.AudioStream, path: str) -> None:
@@ -228,11 +285,16 @@ def _check_whole(blocks: audio.AudioStream, path: str) -> None:
         raise Rejection(path, "decoder_warning", blocks.warnings[0])
 
 
-def _check_same_length(tracks: list[PreparedTrack]) -> None:
+def _check_alike(tracks: list[PreparedTrack], also_channels: bool = True) -> None:
+    """Reject files of one song that cannot be laid over each other."""
     shapes = {track.stem: (track.frames, track.sample_rate) for track in tracks}
+    folder = str(Path(tracks[0].source).parent)
     if len(set(shapes.values())) > 1:
         detail = ", ".join(f"{stem} {n} samples at {rate} Hz" for stem, (n, rate) in shapes.items())
-        raise Rejection(str(Path(tracks[0].source).parent), "stems_differ", detail)
+        raise Rejection(folder, "stems_differ", detail)
+    if also_channels and len({track.channels for track in tracks}) > 1:
+        detail = ", ".join(f"{track.stem} {track.channels} channels" for track in tracks)
+        raise Rejection(folder, "stems_differ", detail)
 
 
 def _store(

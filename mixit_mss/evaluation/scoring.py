@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,7 @@ class Task:
         mixture: the files whose sum is the mixture, which oracles need.
         full_bsseval: also museval's SDR, ISR, SIR and SAR.
         contents: sha256 of the samples of files, where a table knows it.
+        stems: of the references, those to score; empty for all.
     """
 
     song: str
@@ -60,6 +61,7 @@ class Task:
     mixture: tuple[Path, ...] = ()
     full_bsseval: bool = False
     contents: dict[Path, str] = field(default_factory=dict)
+    stems: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -69,9 +71,13 @@ class Task:
         if self.oracle:
             files |= {f"mixture {number}": path for number, path in enumerate(self.mixture)}
         known = {role: self.contents[path] for role, path in files.items() if self._knows(path)}
+        options: dict[str, object] = {"song": self.song, "oracle": self.oracle}
+        options["full_bsseval"] = self.full_bsseval
+        if self.stems and self.stems != tuple(self.references):
+            options["stems"] = self.stems
         return Fingerprint(
             "score",
-            {"song": self.song, "oracle": self.oracle, "full_bsseval": self.full_bsseval},
+            options,
             {role: path for role, path in files.items() if role not in known},
             known,
         )
@@ -86,11 +92,20 @@ def manifest_tasks(
     estimates: str | Path | None = None,
     oracle: str | None = None,
     full_bsseval: bool = False,
+    stems: Sequence[str] | None = None,
 ) -> list[Task]:
     """Every song of a split, against ``estimates/<song>/<stem>.*`` or against an oracle.
 
+    Args:
+        manifest: of songs with stems.
+        split: which songs.
+        estimates: folder of the songs' folders.
+        oracle: instead of estimates.
+        full_bsseval: also museval's other scores, for which the estimates of all stems are needed.
+        stems: to score; None for all that the songs have.
+
     Raises:
-        UserError: an estimate is missing, or the split is empty.
+        UserError: an estimate is missing, a song has no such stem, or the split is empty.
     """
     tracks = manifest.select(split=split).tracks
     tasks = []
@@ -98,15 +113,49 @@ def manifest_tasks(
         rows = tracks[tracks.song.astype(str) == song.name]
         references = dict(zip(rows.stem, map(Path, rows.path), strict=True))
         references.pop("mixture", None)
-        found = {} if estimates is None else _find(place(estimates, song.name), references)
+        wanted = _wanted(references, stems, song.name, full_bsseval)
+        found = {}
+        if estimates is not None:  # an oracle looks at all of them
+            references = {stem: references[stem] for stem in wanted}
+            found = _find(place(estimates, song.name), references)
         contents = dict(zip(map(Path, rows.path), rows.content, strict=True))
-        task = Task(song.name, references, found, oracle, song.parts, full_bsseval, contents)
-        tasks.append(task)
+        files = (references, found, oracle, song.parts)
+        tasks.append(Task(song.name, *files, full_bsseval, contents, wanted))
     return tasks
 
 
-def folder_task(references: str | Path, estimates: str | Path, full_bsseval: bool = False) -> Task:
-    """One song: the stems in a folder (all audio but ``mixture``), and the estimates in another."""
+def _wanted(
+    references: Mapping[str, Path], stems: Sequence[str] | None, song: str, full_bsseval: bool
+) -> tuple[str, ...]:
+    """The stems to score, in the order of the references.
+
+    Raises:
+        UserError: one has no reference, or too few are wanted for the scores that were asked for.
+    """
+    if stems is None:
+        return tuple(references)
+    if unknown := [stem for stem in stems if stem not in references]:
+        known = ", ".join(references) or "none"
+        raise UserError(f"--stems {','.join(unknown)}: song '{song}' has the stems {known}")
+    if full_bsseval and set(stems) != set(references):
+        raise UserError(
+            "--full-bsseval compares each estimate with the references of all stems: it needs "
+            "estimates of all, and no --stems"
+        )
+    return tuple(stem for stem in references if stem in stems)
+
+
+def folder_task(
+    references: str | Path,
+    estimates: str | Path,
+    full_bsseval: bool = False,
+    stems: Sequence[str] | None = None,
+) -> Task:
+    """One song: the stems in a folder (all audio but ``mixture``), and the estimates in another.
+
+    Raises:
+        UserError: as :func:`manifest_tasks`.
+    """
     folder = Path(references)
     files = {
         printable(path.stem): path
@@ -116,6 +165,7 @@ def folder_task(references: str | Path, estimates: str | Path, full_bsseval: boo
     if not files:
         raise UserError(f"--references {folder} holds no stem; give a folder with <stem>.wav files")
     name = printable(folder.absolute().name)
+    files = {stem: files[stem] for stem in _wanted(files, stems, name, full_bsseval)}
     return Task(name, files, _find(Path(estimates), files), full_bsseval=full_bsseval)
 
 
@@ -140,7 +190,8 @@ def score_song(task: Task) -> pd.DataFrame:
         raise UserError(f"{task.song}: {error}; separate this song again") from error
     if task.full_bsseval:
         columns |= bsseval(*_whole(task), info.sample_rate)
-    return pd.DataFrame({"song": task.song, "stem": list(task.references), **columns})
+    table = pd.DataFrame({"song": task.song, "stem": list(task.references), **columns})
+    return table[table["stem"].isin(task.stems)].reset_index(drop=True) if task.stems else table
 
 
 def score_songs(tasks: list[Task], nj: int = 1, parts: Path | None = None) -> pd.DataFrame:
@@ -264,13 +315,16 @@ def _part(parts: Path, task: Task) -> Path:
 
 def _find(folder: Path, references: dict[str, Path]) -> dict[str, Path]:
     found = {}
+    files = [path for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES]
     for stem in references:
         known = (stem, file_name(stem))
-        same = [path for path in sorted(folder.glob("*")) if printable(path.stem) in known]
-        same = [path for path in same if path.suffix.lower() in SUFFIXES]
-        if not same:
-            raise UserError(f"{folder} holds no estimate of '{stem}'; separate this song again")
-        found[stem] = same[0]
+        same = [path for path in files if printable(path.stem) in known]
+        if same:
+            found[stem] = same[0]
+    if missing := [stem for stem in references if stem not in found]:
+        names = ", ".join(f"'{stem}'" for stem in missing)
+        alone = f", or score the others alone (--stems {','.join(found)})" if found else ""
+        raise UserError(f"{folder} holds no estimate of {names}; separate this song again{alone}")
     return found
 
 

@@ -137,6 +137,23 @@ def manifest_songs(manifest: Manifest, split: str) -> list[Song]:
     return songs
 
 
+def below_rate(songs: Manifest, sample_rate: int) -> str:
+    """A sentence on songs that hold less than a network of ``sample_rate`` (Hz) hears, or nothing.
+
+    They are converted as they are read, which does not bring back what is not in them.
+    """
+    tracks = songs.tracks
+    low = tracks[tracks["sample_rate"] < sample_rate]
+    if not len(low):
+        return ""
+    lowest = int(low["sample_rate"].min())
+    return (
+        f"note: {len(low)} of {len(tracks)} files of {songs.name} are at {lowest} Hz or more but below "
+        f"the network's {sample_rate} Hz: they are converted, and hold nothing above "
+        f"{lowest / 2000:g} kHz"
+    )
+
+
 def apart(candidates: Sequence[Iterator[str]]) -> list[str]:
     """The first of each one's names, or a later one where two would be kept in one place.
 

@@ -125,7 +125,8 @@ def _draw_song(path: Path, rows: list[Experiment], labelled: Manifest) -> Path |
     for row in reversed(rows):
         if not len(tracks) or not place(row.folder / "estimates", song).is_dir():
             continue
-        (task,) = manifest_tasks(one, tracks.split.iloc[0], row.folder / "estimates")
+        split, stems = tracks.split.iloc[0], row.stems_of(tracks)
+        (task,) = manifest_tasks(one, split, row.folder / "estimates", stems=stems)
         _draw_task(path, task, f"{song}, separated by: {row.facts['label']}")
         return path
     return None

@@ -195,7 +195,8 @@ def _song(
         return None
     one = Manifest(tracks, NO_SEGMENTS, labelled.name)
     split = tracks.split.iloc[0]
-    tasks = [manifest_tasks(one, split, row.folder / "estimates")[0] for row in held]
+    stems = held[0].stems_of(tracks)
+    tasks = [manifest_tasks(one, split, row.folder / "estimates", stems=stems)[0] for row in held]
     info = audio.probe(tasks[0].mixture[0])
     start, frames = _place(tasks[0], info, seconds)
 

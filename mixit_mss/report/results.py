@@ -36,6 +36,11 @@ class Experiment:
     facts: dict
     scores: pd.DataFrame
 
+    def stems_of(self, tracks: pd.DataFrame) -> list[str] | None:
+        """The stems among the tracks of a song that were scored; None if none of them was."""
+        scored = set(self.scores["stem"])
+        return [stem for stem in tracks["stem"] if stem in scored] or None
+
 
 @dataclass(frozen=True)
 class Figures:

@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from mixit_mss.errors import UserError
 from mixit_mss.limits import BATCH_SIZE, CHUNK_SECONDS, EXACT_OUTPUTS, NETWORK, WORKERS, shown
@@ -165,23 +166,37 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
     Raises:
         UserError: naming the file, the key in full and what was expected.
     """
+    config, faults = look_at_config(path, kind)
+    if config is None:
+        raise UserError(faults[0])
+    return config
+
+
+def look_at_config(path: str | Path, kind: type[Config]) -> tuple[Config | None, list[str]]:
+    """The config, or None and a sentence for each key that is wrong; unknown ones come first.
+
+    Raises:
+        UserError: the file cannot be read at all.
+    """
     content = read_yaml(path)
     try:
-        return kind(**content)
+        return kind(**content), []
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            raise UserError(
-                f"{path}: unknown key '{key[:100]}'{_known(kind, first['loc'])}"
-            ) from error
-        if first["type"] == "missing":
-            raise UserError(f"{path}: key '{key}' is missing") from error
-        wanted = first["msg"].removeprefix("Value error, ")
-        if not key:
-            raise UserError(f"{path}: {wanted}") from error
-        wanted = wanted[0].lower() + wanted[1:]
-        raise UserError(f"{path}: key '{key}': {wanted}, got {shown(first['input'])}") from error
+        # a key that is unknown tells why another is missing
+        errors = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+        return None, [f"{path}: {_fault(kind, each)}" for each in errors]
+
+
+def _fault(kind: type[Section], error: ErrorDetails) -> str:
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"unknown key '{key[:100]}'{_known(kind, error['loc'])}"
+    if error["type"] == "missing":
+        return f"key '{key}' is missing"
+    wanted = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return wanted
+    return f"key '{key}': {wanted[0].lower()}{wanted[1:]}, got {shown(error['input'])}"
 
 
 def _known(kind: type[Section], location: tuple) -> str:

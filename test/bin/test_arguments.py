@@ -193,6 +193,44 @@ def test_names_are_those_of_files():
             limits.check_names(names)
 
 
+WRITES = {
+    "curves": ("a.csv", "file"),
+    "report": ("R.md", "file"),
+    "score": ("scores.csv", "file"),
+    "segment": ("data", "folder"),
+    "make-manifests": ("lists", "folder"),
+    "select-channels": ("model", "folder"),
+    "pretrain": ("exp", "folder"),
+    "finetune": ("exp", "folder"),
+    "separate": ("stems", "folder"),
+    "import-official": ("model", "folder"),
+}
+
+
+@pytest.mark.parametrize("command", WRITES)
+def test_where_the_result_cannot_be_is_known_before_the_work(command, tmp_path, monkeypatch):
+    name, kind = WRITES[command]
+    known = dict(parsers())
+    (action,) = [a for a in known[command]._actions if "--out" in a.option_strings]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    wrong = tmp_path / ("folder" if kind == "file" else "file")
+    right = tmp_path / ("file" if kind == "file" else "folder")
+    for place in (wrong, tmp_path / "file" / name, tmp_path / "new" / ".." / "file" / name):
+        with pytest.raises(argparse.ArgumentTypeError):
+            action.type(str(place))
+    for place in (right, tmp_path / name, tmp_path / "new/er" / name):
+        assert action.type(str(place)) == str(place)
+    # a disk that cannot be written; what is there may be finished
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: str(path) != str(tmp_path))
+    assert action.type(str(right)) == str(right)
+    for place in (tmp_path / name, tmp_path / "new/er" / name):
+        with pytest.raises(
+            argparse.ArgumentTypeError, match=f"nothing can be made in '{tmp_path}'"
+        ):
+            action.type(str(place))
+
+
 WALK = """
 import importlib, json, sys
 from mixit_mss.bin.main import COMMANDS

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from tones import make_corpus
 
-from mixit_mss.bin import diagnose
+from mixit_mss.bin import diagnose, select_channels
 from mixit_mss.bin.main import COMMANDS
 from mixit_mss.bin.main import main as door
 from mixit_mss.errors import UserError
@@ -67,6 +67,18 @@ def test_files_words_and_nothing_the_second_time(corpus, tmp_path, capsys):
     again = tmp_path / "again"
     diagnose.main(arguments(corpus, again))
     assert (again / "diagnosis.svg").read_bytes() == picture
+
+
+def test_songs_below_the_networks_rate_are_told(corpus, tmp_path, capsys):
+    save_model(BSLocoformer(5, **SIZES, **{**AUDIO, "sample_rate": 16000}), tmp_path / "model")
+    diagnose.main(arguments(corpus, tmp_path / "out", model=tmp_path / "model"))
+    said = capsys.readouterr().out
+    assert "note: 4 of 4 files of" in said and "hold nothing above 4 kHz" in said
+    select = ["--model", f"{tmp_path}/model", "--manifest", f"{corpus}/labelled"]
+    select_channels.main([*select, "--stems", "low,high", "--out", f"{tmp_path}/selected"])
+    assert "note: 4 of 4 files of" in capsys.readouterr().out
+    with pytest.raises(UserError, match="is --model itself, which would be lost"):
+        select_channels.main([*select, "--stems", "low,high", "--out", f"{tmp_path}/./model"])
 
 
 @pytest.mark.parametrize(

@@ -228,3 +228,75 @@ def test_wrong_folders(prepared, unlabelled, tmp_path):
         join(tmp_path / "out", "--unlabelled", prepared)
     with pytest.raises(UserError, match="is no labelled corpus"):
         join(tmp_path / "out", "--labelled", unlabelled)
+
+
+def test_what_is_in_no_song_is_in_the_table_of_the_rejected(band, tmp_path, noise, save, capsys):
+    source = tmp_path / "band"
+    shutil.copytree(band / "train/one", source / "train/one")
+    save(source / "train/one/guitar.wav", noise(1), RATE)
+    save(source / "train/.two/lead.wav", noise(1), RATE)
+    prepare(source, tmp_path / "out")
+    assert rejected(tmp_path / "out", source) == {
+        "train/one/guitar.wav": "undeclared_stem",
+        "train/one/mixture.wav": "undeclared_stem",
+        "train/.two/lead.wav": "hidden",
+    }
+    said = capsys.readouterr().out
+    assert "rejected files: hidden 1, undeclared_stem 2" in said
+    prepare(source, tmp_path / "out")
+    assert "nothing to do" in capsys.readouterr().out
+    os.unlink(source / "train/one/guitar.wav")
+    prepare(source, tmp_path / "out")
+    assert rejected(tmp_path / "out", source) == {"train/.two/lead.wav": "hidden"}
+
+
+def test_a_mono_stem_among_stereo_ones_of_a_test_song(tmp_path, noise, save):
+    for name, channels in (("alike", 2), ("mono", 1)):
+        save(tmp_path / f"band/test/{name}/lead.wav", noise(3), RATE)
+        save(tmp_path / f"band/test/{name}/beat.wav", noise(3, channels=channels), RATE)
+    prepare(tmp_path / "band", tmp_path / "out")
+    assert rejected(tmp_path / "out", tmp_path / "band") == {"test/mono": "stems_differ"}
+    table = pd.read_csv(tmp_path / "out/rejected.csv")
+    assert table.detail[0] == "lead 2 channels, beat 1 channels"
+
+
+def test_mixtures_that_are_not_the_sum_of_their_stems(tmp_path, noise, save, capsys):
+    """A rest of a tenth of the mixture's amplitude is 20 dB below it."""
+    lead, beat, more = (noise(9, seed=seed) for seed in range(3))
+    rest = more * np.sqrt(np.square(lead + beat).sum() / np.square(more).sum())
+    songs = {"exact": 0.0, "near": 0.01, "far": 0.2, "shifted": 0.0}
+    for name, gain in songs.items():
+        mixture = lead + beat + gain * rest
+        if name == "shifted":
+            mixture = np.roll(mixture, 100, axis=1)
+        for stem, wave in (("lead", lead), ("beat", beat), ("mixture", mixture)):
+            save(tmp_path / f"band/test/{name}/{stem}.wav", wave, RATE, subtype="FLOAT")
+    prepare(tmp_path / "band", tmp_path / "out")
+    first = capsys.readouterr().out
+    prepare(tmp_path / "band", tmp_path / "out")
+    again = capsys.readouterr().out
+    assert "nothing to do" in again
+    for said in (first, again):
+        assert "4 of 4 songs kept" in said
+        (note,) = [line for line in said.splitlines() if "note: the mixture" in line]
+        far = 20 * np.log10(np.sqrt(1.04 + 0.4 * corr(lead + beat, rest)) / 0.2)
+        assert f"'far' {far:.1f} dB" in note and "'shifted' -3.0 dB" in note
+        assert "'near'" not in note and "'exact'" not in note
+        assert " to 120.0 dB" in said
+
+
+def test_what_later_stages_will_miss_is_noted(band, tmp_path, noise, save, capsys):
+    shutil.copytree(band / "train/one", tmp_path / "band/train/one")
+    save(tmp_path / "band/train/one/beat.wav", 0 * noise(18), RATE)
+    prepare(tmp_path / "band", tmp_path / "out")
+    first = capsys.readouterr().out
+    join(tmp_path / "lists", "--labelled", tmp_path / "out")
+    for said in (first, capsys.readouterr().out):
+        notes = [line for line in said.splitlines() if "note: " in line]
+        assert len(notes) == 3
+        assert "songs in split 'valid': 0;" in notes[0] and "in split 'test': 0;" in notes[1]
+        assert notes[2] == "  note: no segment of beat in any training song"
+
+
+def corr(one, other):
+    return float((one * other).sum() / np.sqrt(np.square(one).sum() * np.square(other).sum()))

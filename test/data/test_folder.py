@@ -9,6 +9,7 @@ from mixit_mss.data.corpora.folder import (
     find_labelled,
     find_unlabelled,
     labelled_songs,
+    songs_apart,
     unlabelled_songs,
 )
 from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
@@ -71,7 +72,6 @@ def test_labelled_layout(tmp_path):
     ]
     assert found == [
         ("train", "song a", "lead", "train/song a/lead.flac"),
-        ("train", "song b", "mixture", "train/song b/mixture.wav"),
         ("train", "song b", "lead", "train/song b/lead.wav"),
         ("train", "song b", "beat", "train/song b/beat.wav"),
         ("test", "c", "beat", "test/c/beat.ogg"),
@@ -154,7 +154,8 @@ def test_names_of_dots(tmp_path):
 
 def test_capitals_and_what_is_left_out_of_labelled_songs(tmp_path):
     touch(tmp_path, "train/a/lead.WAV", "train/a/beat.Flac", "train/a/guitar.wav", "train/a/a.txt")
-    touch(tmp_path, "train/.b/lead.wav", "train/stray.wav", "validation/c/lead.wav", "notes.txt")
+    touch(tmp_path, "train/.b/lead.wav", "train/stray.wav", "more/c/lead.wav", "notes.txt")
+    touch(tmp_path, "train/a/.lead.wav", "train/a/._lead.wav", "train/a/lead.mp3")
     found = find_labelled(tmp_path, STEMS)
     assert [os.path.basename(record.path) for record in found.songs] == ["lead.WAV", "beat.Flac"]
     left = {os.path.relpath(path, tmp_path): why for path, why in found.left_out}
@@ -162,5 +163,67 @@ def test_capitals_and_what_is_left_out_of_labelled_songs(tmp_path):
         "train/.b/lead.wav": "hidden",
         "train/a/guitar.wav": "a stem that was not asked for",
         "train/stray.wav": "in no song of train, valid or test",
-        "validation/c/lead.wav": "in no song of train, valid or test",
+        "more/c/lead.wav": "in no song of train, valid or test",
+        "train/a/.lead.wav": "hidden",
+        "train/a/lead.mp3": "another file of this stem was taken",
     }
+    reasons = {os.path.basename(path): reason for path, reason, _ in found.rejected()}
+    assert reasons["guitar.wav"] == "undeclared_stem" and reasons["stray.wav"] == "no_split"
+
+
+def test_stems_in_capitals(tmp_path):
+    touch(tmp_path, "train/a/Lead.WAV", "train/a/BEAT.wav", "train/a/Mixture.wav")
+    touch(tmp_path, "train/b/lead.mp3", "train/b/LEAD.wav", "train/b/beat.wav")
+    found = find_labelled(tmp_path, STEMS)
+    taken = [(record.song, record.stem, os.path.basename(record.path)) for record in found.songs]
+    assert taken == [
+        ("a", "mixture", "Mixture.wav"),
+        ("a", "lead", "Lead.WAV"),
+        ("a", "beat", "BEAT.wav"),
+        ("b", "lead", "lead.mp3"),
+        ("b", "beat", "beat.wav"),
+    ]
+    assert [os.path.basename(path) for path, _ in found.left_out] == ["LEAD.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("validation", "valid"), ("Val", "valid"), ("training", "train"), ("TEST", "test")],
+)
+def test_splits_under_other_names(tmp_path, name, split):
+    touch(tmp_path, "train/a/lead.wav", f"{name}/b/lead.wav")
+    if split == "train":
+        os.rename(tmp_path / "train", tmp_path / "test")
+    with pytest.raises(UserError, match=f"{name}' is no split.*rename it to '{split}'"):
+        find_labelled(tmp_path, STEMS)
+    touch(tmp_path, f"{split}/c/lead.wav")
+    found = find_labelled(tmp_path, STEMS)
+    assert {record.split for record in found.songs} >= {split}
+    assert [why for _, why in found.left_out] == ["in no song of train, valid or test"]
+
+
+def test_a_mixture_with_stems_that_were_not_asked_for_is_not_taken(tmp_path):
+    touch(tmp_path, *(f"test/a/{stem}.wav" for stem in ("mixture", "lead", "beat", "guitar")))
+    touch(tmp_path, *(f"test/b/{stem}.wav" for stem in ("mixture", "lead", "beat")))
+    found = find_labelled(tmp_path, STEMS)
+    taken = [(record.song, record.stem) for record in found.songs]
+    assert taken == [(song, stem) for song in "ab" for stem in ("mixture", *STEMS)][1:]
+    assert {os.path.basename(path): why for path, why in found.left_out} == {
+        "guitar.wav": "a stem that was not asked for",
+        "mixture.wav": "a mixture with stems that were not asked for",
+    }
+
+
+def test_songs_with_stems_are_not_among_those_without(tmp_path):
+    touch(tmp_path, "x.mp3", "stems/valid/a/mixture.wav", "stems/test/b/lead.wav", "stems/y.mp3")
+    os.symlink(tmp_path / "stems/test/b/lead.wav", tmp_path / "link.wav")
+    found = find_unlabelled(tmp_path, songs_apart(tmp_path / "stems"))
+    assert [record.song for record in found.songs] == ["stems/y", "x"]
+    assert {(os.path.basename(path), why) for path, why in found.left_out} == {
+        (name, "among the songs with stems") for name in ("mixture.wav", "lead.wav", "link.wav")
+    }
+    (tmp_path / "list.csv").write_text("path,song,stem\nx.mp3,x,lead\n")
+    found = find_unlabelled(tmp_path, songs_apart(tmp_path / "list.csv"))
+    assert "x" not in {record.song for record in found.songs} and len(found.songs) == 4
+    with pytest.raises(UserError, match="no file with audio in it but 1 among the songs with"):
+        find_unlabelled(tmp_path / "stems/valid", songs_apart(tmp_path / "stems"))

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from mixit_mss.data.corpora.folder import without_mixtures_of_more
 from mixit_mss.data.corpora.musdb18hq import VALIDATION, check_layout, musdb_songs
 from mixit_mss.errors import UserError
 
@@ -37,6 +38,14 @@ def test_songs_by_split(root):
     )
     assert song.path == str(root / "train/Johnny Lokke - Promises & Lies/bass.wav")
     assert song.split == "valid" and "non-commercial" in song.license
+
+
+def test_some_of_the_stems(root):
+    """The mixtures hold all four: of two stems the mixture is their sum."""
+    found = without_mixtures_of_more(musdb_songs(root), ["vocals", "drums"])
+    assert Counter(record.stem for record in found.songs) == {"vocals": 150, "drums": 150}
+    assert Counter(reason for _, reason, _ in found.rejected()) == {"undeclared_stem": 450}
+    assert len(without_mixtures_of_more(musdb_songs(root), STEMS[1:]).songs) == 750
 
 
 def test_a_whole_copy(root):

@@ -9,7 +9,7 @@ from mixit_mss.bin.segment import main
 from mixit_mss.data import preparation
 from mixit_mss.data.corpora import Record
 from mixit_mss.data.corpora.table import listed_songs
-from mixit_mss.data.corpus import build_corpus
+from mixit_mss.data.corpus import build_corpus, draw_validation
 from mixit_mss.data.manifest import read_manifest
 from mixit_mss.data.preparation import UnlabelledSettings
 from mixit_mss.errors import UserError
@@ -135,3 +135,23 @@ def test_an_unforeseen_fault_costs_one_song(songs, tmp_path, monkeypatch):
     rejected = pd.read_csv(tmp_path / "out/rejected.csv").set_index("reason")
     assert rejected.detail["failed"] == "ZeroDivisionError: planted"
     assert len(read_manifest(tmp_path / "out").tracks) == 3
+
+
+def test_splits_of_songs_with_stems_are_drawn(tmp_path, noise, save, capsys):
+    lines = ["path,song,stem"]
+    for number in range(7):
+        for stem in ("low", "high"):
+            save(tmp_path / f"{number}{stem}.wav", noise(7, seed=number), RATE)
+            lines.append(f"{number}{stem}.wav,song {number},{stem}")
+    (tmp_path / "songs.csv").write_text("\n".join(lines))
+    options = ["--kind", "labelled", "--input", f"{tmp_path}/songs.csv", "--stems", "low,high"]
+    main([*options, "--sample-rate", str(RATE), "--out", f"{tmp_path}/out"])
+    manifest = read_manifest(tmp_path / "out")
+    by_song = manifest.tracks.groupby("song")["split"]
+    assert (by_song.nunique() == 1).all()
+    held_out = draw_validation({f"song {number}" for number in range(7)}, 0.05)
+    assert len(held_out) == 2
+    assert set(manifest.select(split="valid").tracks["song"]) == held_out
+    assert len(manifest.select(split="train").segments.track) == 10
+    main([*options, "--sample-rate", str(RATE), "--out", f"{tmp_path}/out"])
+    assert "nothing to do" in capsys.readouterr().out

@@ -51,8 +51,11 @@ def test_a_recipe_is_short_and_explained(recipe):
     assert [line for line in declared if "=" in line and "#" not in line] == []
 
 
-def commands(tmp_path, script, *options, models=()):
-    """The ``mixit-mss`` commands that a script gives, none of which is carried out."""
+def commands(tmp_path, script, *options, models=(), checks=False):
+    """The ``mixit-mss`` commands that a script gives, none of which is carried out.
+
+    Those that only check are left out where they are not asked for.
+    """
     log = tmp_path / "commands.txt"
     for model in models:
         (tmp_path / "exp" / model).mkdir(parents=True)
@@ -65,7 +68,8 @@ def commands(tmp_path, script, *options, models=()):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    return log.read_text().splitlines()
+    lines = log.read_text().splitlines()
+    return [line for line in lines if checks or not line.startswith("check ")]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
@@ -75,6 +79,31 @@ def test_a_recipe_has_the_configs_that_its_options_name(tmp_path, recipe):
     named = [word for line in lines for word in line.split() if word.endswith(".yaml")]
     assert len(named) >= 4
     assert [name for name in named if not (recipe / name).is_file()] == []
+
+
+@pytest.mark.parametrize("init", ["mixit scratch", "scratch"])
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_what_the_trainings_will_take_is_checked_before_they_begin(tmp_path, recipe, init):
+    options = ("--init", init, "--ngpu", "2", "--stage", "2", "--stop-stage", "5")
+    first, before, check, *trainings = commands(tmp_path, recipe / "run.sh", *options, checks=True)
+    assert before.startswith("make-manifests ") and check.startswith("check --model ")
+    named = {word for line in trainings for word in line.split() if word.endswith(".yaml")}
+    assert {word for word in check.split() if word.endswith(".yaml")} == named
+    read = {line.split("--manifest ")[1].split()[0] for line in trainings}
+    assert {word for word in check.split() if "/manifests/" in word} == read
+    assert ("--pretrain" in check) == (init != "scratch")
+    assert check.endswith("--stage 3 --stop-stage 5 --ngpu 2 --num-nodes 1")
+    # and without the tables before everything else
+    assert {word for word in first.split() if word.endswith(".yaml")} == named
+    assert "/manifests/" not in first and "--sample-rate" in first
+
+
+@pytest.mark.parametrize(("stage", "stop"), [(2, 2), (5, 4), (7, 9)])
+def test_nothing_is_checked_where_nothing_is_trained_or_scored(tmp_path, stage, stop):
+    options = ("--stage", str(stage), "--stop-stage", str(stop), "--init", "scratch")
+    (tmp_path / "commands.txt").touch()
+    lines = commands(tmp_path, ROOT / "egs/own_music/run.sh", *options, checks=True)
+    assert not [line for line in lines if line.startswith("check")]
 
 
 def configs(lines):
@@ -122,6 +151,7 @@ def test_the_band_takes_what_it_always_took(tmp_path):
     lines = commands(tmp_path, ROOT / "egs/midi_band/run.sh", "--stage", "1", "--stop-stage", "5")
     assert lines[0].startswith("segment --kind unlabelled --input ")
     assert f"--out {tmp_path}/data/unlabelled " in lines[0]
+    assert lines[0].endswith(f" --leave-out {tmp_path}/downloads/labelled")
     assert lines[1].startswith("segment --kind labelled --input ")
     assert lines[2].endswith(f"--out {tmp_path}/manifests")
     assert f"--out {tmp_path}/exp/pretrain_tiny_seed1 " in lines[3]

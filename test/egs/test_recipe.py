@@ -195,7 +195,7 @@ def test_a_finished_run_does_nothing_again(finished):
         (["--stage", "1", "--stop-stage", "1", "--unlabelled-dir", "/nonexistent"], "/nonexistent"),
         (["--stage", "2", "--stop-stage", "2"], "data/unlabelled"),
         (["--stage", "3", "--stop-stage", "3"], "manifests/unlabelled"),
-        (["--stage", "4", "--stop-stage", "4"], "is no model folder"),
+        (["--stage", "4", "--stop-stage", "4"], "manifests/labelled"),
     ],
 )
 def test_bad_options_get_one_sentence_and_status_1(tmp_path, options, message):

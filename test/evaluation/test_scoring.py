@@ -138,6 +138,47 @@ def test_a_missing_estimate_is_named(corpus):
         scoring.manifest_tasks(manifest, "valid", folder / "estimates")
 
 
+def test_estimates_of_one_stem_alone(corpus, capsys):
+    folder, manifest = corpus
+    whole = scoring.score_songs(scoring.manifest_tasks(manifest, "test", folder / "estimates"))
+    for song in ("a song", "b song"):
+        (folder / f"estimates/{song}/bass.wav").unlink()
+    options = ("--estimates", str(folder / "estimates"), "--label", "vocals alone")
+    with pytest.raises(UserError, match=r"'bass'; separate .* others alone \(--stems vocals\)"):
+        score.main(command(folder, *options))
+    score.main(command(folder, *options, "--stems", "vocals"))
+    assert "scored: vocals, and no other stem" in capsys.readouterr().out
+    scores = scoring.read_scores(folder / "exp/row/scores.csv")
+    wanted = whole[whole.stem == "vocals"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(scores, wanted, atol=1e-6, rtol=0)
+    score.main(command(folder, *options, "--stems", "vocals"))
+    assert "nothing changed" in capsys.readouterr().out
+    one = ["--references", f"{folder}/refs/a song", "--estimates", f"{folder}/estimates/a song"]
+    score.main([*one, "--stems", "vocals"])
+    assert "20.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("oracle", ["mixture", "irm"])
+def test_an_oracle_of_one_stem_still_hears_the_others(corpus, oracle):
+    _, manifest = corpus
+    whole = scoring.score_songs(scoring.manifest_tasks(manifest, "test", oracle=oracle))
+    tasks = scoring.manifest_tasks(manifest, "test", oracle=oracle, stems=["bass"])
+    wanted = whole[whole.stem == "bass"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(scoring.score_songs(tasks), wanted)
+    everything = scoring.manifest_tasks(manifest, "test", oracle=oracle)[0]
+    assert tasks[0].fingerprint.options != everything.fingerprint.options
+    same = scoring.manifest_tasks(manifest, "test", oracle=oracle, stems=["bass", "vocals"])[0]
+    assert same.fingerprint.options == everything.fingerprint.options
+
+
+def test_stems_that_cannot_be_scored(corpus):
+    folder, manifest = corpus
+    with pytest.raises(UserError, match="--stems drums: song 'a song' has the stems vocals, bass"):
+        scoring.manifest_tasks(manifest, "test", folder / "estimates", stems=["bass", "drums"])
+    with pytest.raises(UserError, match="--full-bsseval compares"):
+        scoring.manifest_tasks(manifest, "test", folder / "estimates", None, True, ["bass"])
+
+
 def test_full_bsseval_agrees_with_csdr(corpus):
     folder, manifest = corpus
     # errors that no filter of a reference explains

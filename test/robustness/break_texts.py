@@ -12,7 +12,7 @@ from test.robustness import calls
 from test.robustness.mutations import NAMES, NUMBERS, PATHS, Generator, break_bytes, encode, pick
 from test.robustness.sandbox import Call, Sandbox
 
-WITH_YAML = ("plan", *("pretrain",) * 5, *("finetune",) * 4)
+WITH_YAML = ("plan", "check", "check", *("pretrain",) * 5, *("finetune",) * 4)
 LONG = ("epochs", "steps_per_epoch", "validation_chunks", "chunk_seconds")
 """What makes a training long, as it should: such configs are planned, not followed."""
 WITH_JSON = (

@@ -179,6 +179,16 @@ def plan_init(box: Sandbox) -> Call:
     return Call([*argv, "--manifest", str(music / "labelled")], aims=aims)
 
 
+def check(box: Sandbox) -> Call:
+    """All that a recipe's trainings take."""
+    conf, music = box.take("conf"), box.take("music")
+    argv = _words("check", "--model", conf / "model.yaml", "--pretrain", conf / "pretrain.yaml")
+    argv += _words("--finetune", conf / "finetune.yaml", "--labelled", music / "labelled", *STEMS)
+    aims = {"tables": [*_tables(music / "labelled"), *_tables(music / "unlabelled")]}
+    aims["yaml"] = [conf / f"{name}.yaml" for name in ("pretrain", "finetune", "model", "base")]
+    return Call([*argv, "--unlabelled", str(music / "unlabelled")], aims=aims)
+
+
 def select_channels(box: Sandbox) -> Call:
     """Two of three outputs."""
     model, music = box.take("model3"), box.take("music")
@@ -355,7 +365,7 @@ CALLS: dict[str, Callable[[Sandbox], Call]] = {
             plan,
             plan_init,
         ),
-        *(select_channels, diagnose, score, score_folder, report, curves, import_official),
+        *(check, select_channels, diagnose, score, score_folder, report, curves, import_official),
         *(download, download_fma, download_nothing, pretrain, finetune, resume),
         *(read_manifest, load_model),
     )

@@ -30,7 +30,7 @@ FORMATS = ("wav", "wav", "wav", "flac", "mp3", "mp3", "ogg", "opus", "m4a", "aif
 FORMATS += ("aac", "mkv", "avi", "au")
 TABLES = ("separate_manifest", "segment_table", "segment_fma", "make_manifests", "finetune")
 TABLES += ("segment_again", "select_channels", "diagnose", "score", "report", "curves", "download")
-TABLES += ("download_nothing", "pretrain", "read_manifest", "read_manifest")
+TABLES += ("check", "download_nothing", "pretrain", "read_manifest", "read_manifest")
 PLAYLISTS = (
     "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n",
     "ffconcat version 1.0\nfile '{secret}'\n",

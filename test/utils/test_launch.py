@@ -35,7 +35,7 @@ def run(tmp_path, *options):
 def test_a_cluster_gets_what_would_run_here(tmp_path):
     done, here = run(tmp_path)
     assert done.returncode == 0
-    assert {command[0] for command in here} == {*HEAVY, "make-manifests", "report"}
+    assert {command[0] for command in here} == {*HEAVY, "make-manifests", "check", "report"}
     options = ["--executor", "slurm", "--partition", "big", "--time", "3-0", "--num-jobs", "5"]
     options += ["--num-nodes", "2", "--ngpu", "4", "--nj", "3", "--slurm-options", "mem=8G qos=x"]
     _, there = run(tmp_path, *options)
@@ -43,6 +43,11 @@ def test_a_cluster_gets_what_would_run_here(tmp_path):
     own = ["dispatch", "--jobs-folder", f"{tmp_path}/exp/jobs", "--partition", "big"]
     own += ["--time", "3-0", "--num-jobs", "5", "--num-nodes", "2", "--ngpu", "4", "--cpus", "3"]
     own += ["--slurm-options", "mem=8G qos=x", "--"]
+    checks = [command for command in there if command[0] == "check"]
+    assert len(checks) == 2
+    for check in checks:
+        assert "--elsewhere" in check and check[-4:] == ["--ngpu", "4", "--num-nodes", "2"]
+    there, here = ([c for c in commands if c[0] != "check"] for commands in (there, here))
     assert there == [[*(own if command[0] in HEAVY else []), *command] for command in here]
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from mixit_mss.data import audio
 from mixit_mss.data.corpora import Record
+from mixit_mss.data.corpora.table import listed_songs
 from mixit_mss.data.manifest import SPLITS
 from mixit_mss.errors import UserError
 
@@ -40,6 +42,24 @@ OTHER_SUFFIXES = frozenset(f".{name}" for name in _OTHERS.split())
 NAMED = 5  # files in a sentence
 NO_AUDIO, HIDDEN = "no audio", "hidden"
 UNKNOWN_STEM, STRAY = "a stem that was not asked for", "in no song of train, valid or test"
+MORE_IN_IT = "a mixture with stems that were not asked for"
+APART, SECOND = "among the songs with stems", "another file of this stem was taken"
+REASONS = {
+    NO_AUDIO: "no_audio",
+    HIDDEN: "hidden",
+    UNKNOWN_STEM: "undeclared_stem",
+    MORE_IN_IT: "undeclared_stem",
+    STRAY: "no_split",
+    APART: "labelled",
+    SECOND: "second_file",
+}
+"""In ``rejected.csv``."""
+MISNAMED = {
+    **dict.fromkeys(("training", "trains"), "train"),
+    **dict.fromkeys(("validation", "validate", "val", "dev", "development"), "valid"),
+    **dict.fromkeys(("testing", "tests", "eval", "evaluation"), "test"),
+}
+"""What others call the splits."""
 
 
 @dataclass
@@ -54,6 +74,10 @@ class Found:
     songs: list[Record] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
+    def rejected(self) -> list[tuple[str, str, str]]:
+        """Path, reason and its explanation of what was left out, for ``rejected.csv``."""
+        return [(path, REASONS[why], why) for path, why in self.left_out]
+
     def words(self) -> str:
         """A sentence to print: how many files were left out, and why; empty if none was."""
         parts = []
@@ -66,8 +90,10 @@ class Found:
         return f"{files} left out; {'; '.join(parts)}" if parts else ""
 
 
-def find_unlabelled(folder: str | Path) -> Found:
+def find_unlabelled(folder: str | Path, apart: Collection[str] = ()) -> Found:
     """Every song at any depth below ``folder``; hidden files and folders are left out.
+
+    So is what lies at the real paths ``apart`` or below them.
 
     A song's name is its path below ``folder`` without the suffix, or with it where the name would
     stand for two files.  Names such as ``...Baby`` are not hidden: that is one dot.
@@ -82,12 +108,16 @@ def find_unlabelled(folder: str | Path) -> Found:
         if _is_hidden(name):
             if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("._"):
                 found.left_out.append((path, HIDDEN))
+        elif apart and _is_below(path, apart):
+            if name.lower().endswith(AUDIO_SUFFIXES):
+                found.left_out.append((path, APART))
         elif _is_song(path):
             paths.append(path)
         else:
             found.left_out.append((path, NO_AUDIO))
     if not paths:
-        raise UserError(f"'{folder}' holds no song, that is, no file with audio in it")
+        but = f" but {len(found.left_out)} {APART}" if any(apart) and found.left_out else ""
+        raise UserError(f"'{folder}' holds no song, that is, no file with audio in it{but}")
     names = [PurePath(path).relative_to(root) for path in paths]
     short = [_without_suffix(name) for name in names]
     taken = Counter(short) + Counter(name.as_posix() for name in names)
@@ -110,14 +140,18 @@ def unlabelled_songs(folder: str | Path) -> list[Record]:
 def find_labelled(folder: str | Path, stems: list[str]) -> Found:
     """Stems and mixtures of a folder in the layout of MUSDB18-HQ.
 
-    The layout is ``folder/{train,valid,test}/<song>/{mixture,<stem>, ...}.<suffix>``, the suffix in
-    capitals or not; ``mixture`` and the splits other than train may be missing.  A song that lacks a
-    stem is listed with the files that it has.
+    The layout is ``folder/{train,valid,test}/<song>/{mixture,<stem>, ...}.<suffix>``, names and
+    suffixes in capitals or not; ``mixture`` and the splits other than train may be missing.  A song
+    that lacks a stem is listed with the files that it has.  Stems that were not asked for are left
+    out, and then the song's ``mixture`` is too, which holds them: what counts as the mixture is the
+    sum of the stems that were asked for, in every split.
 
     Raises:
-        UserError: there is no such folder, or no song with a stem in it.
+        UserError: there is no such folder, or no song with a stem in it; or a split goes by another
+            name, such as ``validation``.
     """
     root, found = _existing(folder), Found()
+    _check_splits(root)
     for split in sorted(os.listdir(root), key=_split_order):
         if not (root / split).is_dir():
             continue
@@ -150,19 +184,75 @@ def labelled_songs(folder: str | Path, stems: list[str]) -> list[Record]:
     return find_labelled(folder, stems).songs
 
 
+def songs_apart(place: str | Path) -> list[str]:
+    """Real paths of the songs with stems in a labelled folder or table: its splits, or its files."""
+    if os.path.isfile(place):
+        return [os.path.realpath(record.path) for record in listed_songs(place)]
+    return [os.path.realpath(os.path.join(place, split)) for split in SPLITS]
+
+
+def without_mixtures_of_more(records: Sequence[Record], stems: Collection[str]) -> Found:
+    """What is left of a corpus if only some of its stems are asked for.
+
+    As in :func:`find_labelled`: of a song with others, neither they nor its mixture.
+    """
+    known = {"mixture", *stems}
+    with_more = {(r.split, r.song) for r in records if r.stem not in known}
+    found = Found()
+    for record in records:
+        if record.stem not in known:
+            found.left_out.append((record.path, UNKNOWN_STEM))
+        elif record.stem == "mixture" and (record.split, record.song) in with_more:
+            found.left_out.append((record.path, MORE_IN_IT))
+        else:
+            found.songs.append(record)
+    return found
+
+
+def _check_splits(root: Path) -> None:
+    """See that no folder looks like a split under another name while the split itself is missing."""
+    folders = [name for name in sorted(os.listdir(root)) if (root / name).is_dir()]
+    for name in folders:
+        split = MISNAMED.get(name.lower(), name.lower())
+        if name not in SPLITS and split in SPLITS and split not in folders:
+            raise UserError(
+                f"'{root / name}' is no split, and there is no '{split}': rename it to '{split}'"
+            )
+
+
 def _add_stems(found: Found, song: Path, split: str, stems: list[str]) -> None:
     order = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
-    best: dict[str, tuple[int, str]] = {}
+    known = {name.casefold(): name for name in ("mixture", *stems)}
+    files: dict[str, list[tuple[bool, int, str]]] = {}
     for name in sorted(os.listdir(song)):
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() not in order or _is_hidden(name) or not (song / name).is_file():
+        written, suffix = os.path.splitext(name)
+        if suffix.lower() not in order or name.startswith("._") or not (song / name).is_file():
             continue
-        best[stem] = min(best.get(stem, (len(order), "")), (order[suffix.lower()], name))
-    for stem in ("mixture", *stems):
-        if stem in best:
-            found.songs.append(Record(str(song / best[stem][1]), song.name, stem, split))
-    others = sorted(set(best) - {"mixture", *stems})
-    found.left_out += [(str(song / best[stem][1]), UNKNOWN_STEM) for stem in others]
+        if _is_hidden(name):
+            found.left_out.append((str(song / name), HIDDEN))
+            continue
+        stem = written if written in stems else known.get(written.casefold(), written)
+        files.setdefault(stem, []).append((stem != written, order[suffix.lower()], name))
+    best = [
+        Record(str(song / min(names)[-1]), song.name, stem, split) for stem, names in files.items()
+    ]
+    kept = without_mixtures_of_more(best, stems)
+    place = {stem: number for number, stem in enumerate(("mixture", *stems))}
+    found.songs += sorted(kept.songs, key=lambda record: place[record.stem])
+    found.left_out += sorted(kept.left_out)
+    for names in files.values():
+        found.left_out += [(str(song / name), SECOND) for *_, name in sorted(names)[1:]]
+
+
+@lru_cache(maxsize=1024)
+def _real_folder(path: str) -> str:
+    return os.path.realpath(path)
+
+
+def _is_below(path: str, places: Collection[str]) -> bool:
+    folder, name = os.path.split(path)
+    real = os.path.realpath(path) if os.path.islink(path) else f"{_real_folder(folder)}/{name}"
+    return any(real == place or real.startswith(f"{place}/") for place in places)
 
 
 def _called_audio(folder: Path) -> Iterator[str]:
