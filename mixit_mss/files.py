@@ -16,7 +16,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"  # of a model folder: stamps name them
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+MODEL_FILES = (WEIGHTS, CONFIG, "README.md")  # of a model folder: stamps name them
 MAX_NAME_BYTES = 255
 STAMP = ".done.json"
 DAY = 86400.0
@@ -24,7 +25,7 @@ DAY = 86400.0
 HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _TEMPORARY = re.compile(r"\..+\.(\d+)-([0-9a-f]{8})\.partial(\.[^.]*)?")
 _lock = threading.Lock()
-_unfinished: set[str] = set()  # what this process is writing
+_unfinished: dict[str, int] = {}  # what this process is writing, and in which thread
 
 
 @contextlib.contextmanager
@@ -98,15 +99,15 @@ def _temporary(path: Path, stem: str, suffix: str) -> Iterator[Path]:
     partial = path.with_name(os.fsdecode(begin) + end)
     name = os.path.abspath(partial)
     with _lock:
-        if name in _unfinished:
+        # this thread itself: a signal ended what it wrote before, wherever that was
+        if _unfinished.setdefault(name, threading.get_ident()) != threading.get_ident():
             raise FileExistsError(errno.EEXIST, "is being written at this moment", str(path))
-        _unfinished.add(name)
     try:
         if partial.is_dir():  # of a killed process that had our number
             shutil.rmtree(partial)
         yield partial
     finally:
-        _unfinished.discard(name)
+        _unfinished.pop(name, None)
 
 
 def is_temporary(name: str) -> bool:
@@ -145,13 +146,16 @@ def _is_abandoned(entry: os.DirEntry, process: int, host: str) -> bool:
 
 
 def is_running(process: int) -> bool:
-    """Whether this machine has a process of that number."""
+    """Whether this machine has a process of that number that has not ended."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError, IndexError):  # one that ended may wait for its parent to look
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        return status.rpartition(")")[2].split()[0] not in ("Z", "X")
     return True
 
 

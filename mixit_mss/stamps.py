@@ -58,25 +58,38 @@ class Fingerprint:
         command: which, such as ``separate``.
         options: plain values.
         inputs: files or folders by role.  What is missing counts as such.
+        contents: digests by role of what is read and was digested elsewhere, such as a
+            :meth:`~mixit_mss.data.manifest.Manifest.digest`.
     """
 
     def __init__(
-        self, command: str, options: Mapping, inputs: Mapping[str, str | Path] | None = None
+        self,
+        command: str,
+        options: Mapping,
+        inputs: Mapping[str, str | Path] | None = None,
+        contents: Mapping[str, str] | None = None,
     ) -> None:
         self.command = command
         self.options = json.loads(json.dumps(dict(options), default=str))
+        self.contents = dict(contents or {})
         self._paths = {role: Path(path) for role, path in (inputs or {}).items()}
         self._looks = {role: _look(path) for role, path in self._paths.items()}
 
     @functools.cached_property
     def inputs(self) -> dict[str, str]:
         """sha256 by role; every file is read whole, once in a process."""
-        return {role: content_digest(path) for role, path in self._paths.items()}
+        read = {role: content_digest(path) for role, path in self._paths.items()}
+        return {**read, **self.contents}
 
     @property
     def identity(self) -> dict:
         """The same as plain values, to compare or to store."""
         return {"command": self.command, "options": self.options, "inputs": self.inputs}
+
+    @property
+    def digest(self) -> str:
+        """The same as 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def done_in(self, folder: str | Path) -> Result | None:
         """The result of exactly this in ``folder``, if all of its files are there."""
@@ -100,10 +113,11 @@ class Fingerprint:
         """
         folder = Path(folder)
         names = [os.path.relpath(path, folder) for path in outputs]
-        sizes = {name: (folder / name).stat().st_size if complete else -1 for name in names}
-        inputs = {
-            role: digest if _look(path) == self._looks[role] else "changed while it was read"
-            for (role, digest), path in zip(self.inputs.items(), self._paths.values(), strict=True)
+        sizes = {name: _size_of(folder, name) if complete else -1 for name in names}
+        inputs = self.inputs | {
+            role: "changed while it was read"
+            for role, path in self._paths.items()
+            if _look(path) != self._looks[role]
         }
         new = Result(self.command, self.options, inputs, self._looks, sizes, complete)
         others = (_without(result, set(names)) for result in read_stamp(folder))
@@ -112,13 +126,20 @@ class Fingerprint:
     def _describes(self, result: Result) -> bool:
         if (self.command, self.options) != (result.command, result.options):
             return False
-        if set(self._paths) != set(result.inputs):
+        if {*self._paths, *self.contents} != set(result.inputs):
+            return False
+        if any(result.inputs[role] != digest for role, digest in self.contents.items()):
             return False
         if "inputs" not in vars(self) and all(
             look is not None and look == result.looks.get(role)
             for role, look in self._looks.items()
         ):
             return True  # nothing was touched since: no need to read it
+        if any(
+            look and (known := result.looks.get(role)) and look[0] != known[0]
+            for role, look in self._looks.items()
+        ):
+            return False  # another size is another content
         return self.inputs == result.inputs
 
 
@@ -167,13 +188,19 @@ def replaced_folder(folder: str | Path) -> Iterator[Path]:
         UserError: the folder holds files that no stamp of ours lists; nothing was removed.
     """
     folder = Path(folder)
-    _require_ours(folder)
+    require_ours(folder)
     with atomic_folder(folder, replace=True) as partial:
         yield partial
-        _require_ours(folder)
+        require_ours(folder)
 
 
-def _require_ours(folder: Path) -> None:
+def require_ours(folder: str | Path) -> None:
+    """See that everything in ``folder``, if it is there, was written by us.
+
+    Raises:
+        UserError: it was not, or this is no folder.
+    """
+    folder = Path(folder)
     if not os.path.lexists(folder):
         return
     if not folder.is_dir() or folder.is_symlink():
@@ -240,9 +267,13 @@ def _result(entry: dict) -> Result:
 
 def _is_whole(folder: Path, result: Result) -> bool:
     try:
-        return all((folder / name).stat().st_size == size for name, size in result.outputs.items())
+        return all(_size_of(folder, name) == size for name, size in result.outputs.items())
     except OSError:
         return False
+
+
+def _size_of(folder: Path, name: str) -> int:
+    return os.stat(os.path.abspath(folder / name)).st_size
 
 
 def _without(result: Result, names: set[str]) -> Result:

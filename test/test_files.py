@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,3 +63,16 @@ def test_a_folder_that_is_there_is_not_replaced(tmp_path):
 def test_json_keeps_names_that_are_not_utf8(tmp_path):
     files.write_json(tmp_path / "a.json", {"caf\udce9": "é"})
     assert json.loads((tmp_path / "a.json").read_text()) == {"caf\udce9": "é"}
+
+
+def test_one_thread_at_a_time_writes_a_file_and_one_that_was_interrupted_can_again(tmp_path):
+    path = tmp_path / "state.json"
+    with ThreadPoolExecutor(1) as other, files.atomic_path(path) as partial:
+        partial.write_text("ours")
+        with pytest.raises(FileExistsError, match="being written"):
+            other.submit(files.write_text, path, "theirs").result()
+    assert path.read_text() == "ours"
+    abandoned = files.atomic_path(path)  # a signal came before the block began
+    abandoned.__enter__()
+    files.write_text(path, "at last")
+    assert path.read_text() == "at last"

@@ -36,10 +36,13 @@ pretrained=$exp/pretrain_$tag
 num_stems=$(($(tr -cd , <<<"$stems" | wc -c) + 1))
 selected=$pretrained/selected_$num_stems
 export downloads data manifests exp tag pretrained selected num_stems
+utils=$(dirname "${BASH_SOURCE[0]}")
+. "$utils/running.sh"
 
 # begin NUMBER TITLE: whether this stage is to run; announces it and starts its clock
 begin() {
   [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1
+  if [ "$1" -le 2 ]; then hold alone; else hold shared; fi
   printf '\n== stage %s: %s ==\n' "$1" "$2"
   SECONDS=0
 }
@@ -54,9 +57,9 @@ finish() {
 # launch COMMAND...: a heavy command of mixit-mss, here or as jobs of a cluster
 launch() {
   if [ "$executor" = local ]; then
-    mixit-mss "$@"
+    run mixit-mss "$@"
   else
-    mixit-mss dispatch --jobs-folder "$exp/jobs" --partition "$partition" --time "$time" \
+    run mixit-mss dispatch --jobs-folder "$exp/jobs" --partition "$partition" --time "$time" \
       --num-jobs "$num_jobs" --num-nodes "$num_nodes" --ngpu "$ngpu" --cpus "$nj" \
       --slurm-options "$slurm_options" -- "$@"
   fi
@@ -79,10 +82,16 @@ finetune_config() {
   esac
 }
 
+# with WORD LIST: whether a word is in a list
+with() {
+  case " $2 " in *" $1 "*) return 0 ;; esac
+  return 1
+}
+
 # starts_from_mixit: whether any fine-tuning starts from the pre-trained network; says so if none does
 starts_from_mixit() {
-  case " $init " in *" mixit "*) return 0 ;; esac
-  printf 'nothing to do: no training starts from it (--init %s)\n' "$init"
+  if with mixit "$init"; then return 0; fi
+  printf 'no unlabelled songs: no training starts from MixIT (--init %s)\n' "$init"
   return 1
 }
 
@@ -106,10 +115,12 @@ if begin 0 download; then
 fi
 
 if begin 1 "segments and activity"; then
-  # shellcheck disable=SC2086 # these are several words
-  launch segment ${unlabelled_corpus:---kind unlabelled} \
-    --input "${unlabelled_dir:-$downloads/unlabelled}" --out "$unlabelled" \
-    --sample-rate "$sample_rate" --store "$store" --nj "$nj"
+  if starts_from_mixit; then
+    # shellcheck disable=SC2086 # these are several words
+    launch segment ${unlabelled_corpus:---kind unlabelled} \
+      --input "${unlabelled_dir:-$downloads/unlabelled}" --out "$unlabelled" \
+      --sample-rate "$sample_rate" --store "$store" --nj "$nj"
+  fi
   # shellcheck disable=SC2086
   launch segment ${labelled_corpus:---kind labelled} \
     --input "${labelled_dir:-$downloads/labelled}" --stems "$stems" --out "$data/labelled" \
@@ -118,8 +129,9 @@ if begin 1 "segments and activity"; then
 fi
 
 if begin 2 manifests; then
-  mixit-mss make-manifests --unlabelled "$unlabelled" --labelled "$data/labelled" \
-    --out "$manifests"
+  corpora=(--labelled "$data/labelled")
+  if starts_from_mixit; then corpora+=(--unlabelled "$unlabelled"); fi
+  run mixit-mss make-manifests "${corpora[@]}" --out "$manifests"
   finish 2
 fi
 
@@ -162,7 +174,7 @@ if begin 6 "separation and scores"; then
   launch score --manifest "$manifests/labelled" --split test --oracle irm \
     --out "$exp/oracle_irm/scores.csv" --order 1 --label "ideal ratio mask" --nj "$nj"
   rows=("$exp/oracle_mixture" "$exp/oracle_irm")
-  if [ -e "$selected/config.json" ]; then
+  if with mixit "$init" && [ -e "$selected/config.json" ]; then
     separate_and_score "$selected" "$selected" 2 \
       "${network:+$network, }${pretraining:-MixIT}, selected outputs, no stems seen"
     rows+=("$selected")
@@ -171,7 +183,8 @@ if begin 6 "separation and scores"; then
   for part in encoder_decoder all; do
     for start in scratch mixit; do
       row=$exp/finetune_${tag}_${start}_$part
-      [ -e "$row/model/config.json" ] || continue
+      # of another call, with other stems perhaps, is what this one did not ask for
+      with "$start" "$init" && with "$part" "$trainable" && [ -e "$row/model/config.json" ] || continue
       case $start in mixit) label="${pretraining:-MixIT}, then fine-tuned" ;; *) label="from scratch" ;; esac
       label=${network:+$network, }$label
       [ "$part" = all ] || label="$label, encoder and decoder only"
@@ -182,14 +195,15 @@ if begin 6 "separation and scores"; then
   done
   beside=()
   if [ -n "${paper_tables:-}" ]; then # every model that this work_dir holds, in one report
-    rows=()
+    more=()
     for row in "$exp"/*/ "$exp"/*/selected_*/; do
-      if [ -e "$row/scores.csv" ]; then rows+=("${row%/}"); fi
+      if [ -e "$row/scores.csv" ] && ! with "${row%/}" "${rows[*]}"; then more+=("${row%/}"); fi
     done
     read -ra beside <<<"--paper-tables $paper_tables"
+    if [ ${#more[@]} -gt 0 ]; then beside+=(--more "${more[@]}"); fi
   fi
-  mixit-mss report --experiments "${rows[@]}" --manifests "$manifests" \
-    --out "$work_dir/RESULTS.md" --figures "$work_dir/figures" "${beside[@]}"
+  run mixit-mss report --experiments "${rows[@]}" --manifests "$manifests" \
+    --out "$work_dir/RESULTS.md" --figures "$work_dir/figures" ${beside[@]+"${beside[@]}"}
   if [ -e local/after_scoring.sh ]; then . local/after_scoring.sh; fi
   finish 6
 fi

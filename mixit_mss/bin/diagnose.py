@@ -103,19 +103,26 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     out = Path(args.out)
     with importing():
-        from mixit_mss.data.manifest import manifest_paths, read_manifest
+        from mixit_mss.data.manifest import read_manifest
         from mixit_mss.evaluation.diagnosis import describe, diagnose, summarise
-        from mixit_mss.files import atomic_folder, fingerprint, is_done, mark_done, write_json
+        from mixit_mss.files import write_json
         from mixit_mss.models.opening import open_model, pick_device
+        from mixit_mss.stamps import Fingerprint, replaced_folder, require_ours
 
+    manifest = read_manifest(args.manifest)
     options = {key: value for key, value in vars(args).items() if key not in ("device", "out")}
-    inputs = [*_weights(args.model), *manifest_paths(args.manifest)]
-    identity = fingerprint(options, inputs)
-    if is_done(out, identity):
+    weights, name = _weights(args.model)
+    request = Fingerprint(
+        "diagnose",
+        {**options, "model": name, "manifest": None},
+        weights,
+        {"songs": manifest.digest(args.split)},
+    )
+    if request.is_done(out):
         print(f"{out}: nothing changed, nothing to do")
         return
-    _check_out(out)
-    songs = read_manifest(args.manifest).select(split=args.split)
+    require_ours(out)
+    songs = manifest.select(split=args.split)
     stems = _stems(args.stems, [stem for stem in songs.stems() if stem != "mixture"])
     device = pick_device(args.device)
     model = open_model(args.model).to(device).eval()
@@ -125,22 +132,25 @@ def main(argv: list[str] | None = None) -> None:
 
     from mixit_mss.report.diagnosis_figure import draw_diagnosis
 
-    with atomic_folder(out, replace=True) as partial:
+    with replaced_folder(out) as partial:
         table.to_csv(partial / CHUNKS, index=False, lineterminator="\n", float_format="%.6g")
         title = f"{args.model}: {summary['songs']} songs, {summary['chunks']} chunks"
         draw_diagnosis(partial / FIGURE, summary, title)
         write_json(partial / SUMMARY, {**options, **summary})
-        mark_done(partial, identity)
+        request.mark_done(partial, [partial / name for name in (CHUNKS, FIGURE, SUMMARY)])
 
 
-def _weights(model: str) -> list[Path]:
-    """The files of a network that lies here; one that is fetched goes by its name."""
+def _weights(model: str) -> tuple[dict[str, Path], str | None]:
+    """The files of a network that lies here, by role; one that is fetched goes by its name."""
     from mixit_mss.files import CONFIG, WEIGHTS
     from mixit_mss.models.opening import OFFICIAL
 
-    if model.startswith(OFFICIAL):
-        return [Path(model.removeprefix(OFFICIAL))]
-    return [Path(model) / CONFIG, Path(model) / WEIGHTS]
+    path = Path(model.removeprefix(OFFICIAL))
+    if path.is_file():
+        return {WEIGHTS: path}, None
+    if path.is_dir():
+        return {name: path / name for name in (WEIGHTS, CONFIG)}, None
+    return {}, model
 
 
 def _stems(wanted: str | None, known: list[str]) -> list[str]:
@@ -152,22 +162,6 @@ def _stems(wanted: str | None, known: list[str]) -> list[str]:
     if len(names) < 2:
         raise UserError(f"{names[0]} alone is no mixture: give two --stems or more")
     return names
-
-
-def _check_out(out: Path) -> None:
-    """Refuse to replace a folder with anything in it that this command did not write."""
-    from mixit_mss.files import STAMP
-
-    if not out.exists():
-        return
-    strange = "" if out.is_dir() else out.name
-    if out.is_dir():
-        ours = {SUMMARY, CHUNKS, FIGURE, STAMP}
-        strange = next((path.name for path in sorted(out.iterdir()) if path.name not in ours), "")
-    if strange:
-        raise UserError(
-            f"--out '{out}' holds {strange}, which is not of a diagnosis; choose another folder"
-        )
 
 
 if __name__ == "__main__":

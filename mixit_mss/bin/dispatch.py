@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -39,7 +40,7 @@ Run another command as jobs of a SLURM cluster, and wait for them:
 A job that is pre-empted, or whose time is up, goes back into the queue and goes on where it was. Ctrl-C
 ends the wait, not the jobs: it says how to cancel them, and the same command waits for them again. All
 nodes must share the folders of the songs, of the results and of this environment. The exit status is
-that of the command."""
+that of the command. What is done already is found out here, and queues nothing."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -125,6 +126,9 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     _check(args)
     command, name = args.command, args.command[0]
+    if _is_done(command):
+        _run_here(command)
+        return
     submission = _submitted_before(args) or _submit(args)
     print(f"{name}: job {submission.name}; logs in {submission.folder}", flush=True)
     try:
@@ -141,12 +145,26 @@ def main(argv: list[str] | None = None) -> None:
         _report(submission, name, failed)
         sys.exit(max(failed.values()))
     if len(submission.ids) > 1:
-        from mixit_mss.bin.main import main as mixit_mss
-
-        if status := mixit_mss(command):
-            sys.exit(status)
+        _run_here(command)
     else:
         print(jobs.log_tail(submission.log(submission.ids[0]), lines=5))
+
+
+def _is_done(command: list[str]) -> bool:
+    """Whether the command would find nothing to do: no job need wait in a queue for that."""
+    name, *words = command
+    module = importlib.import_module(f"mixit_mss.bin.{name.replace('-', '_')}")
+    try:
+        return hasattr(module, "is_done") and module.is_done(words)
+    except (UserError, OSError):
+        return False  # the command itself says what is wrong
+
+
+def _run_here(command: list[str]) -> None:
+    from mixit_mss.bin.main import main as mixit_mss
+
+    if status := mixit_mss(command):
+        sys.exit(status)
 
 
 def plan(args: argparse.Namespace) -> tuple[list[list[str]], dict[str, int | str]]:
@@ -203,8 +221,9 @@ def _submit(args: argparse.Namespace) -> jobs.Submission:
     delay = options.pop("signal_delay_s", 90)
     shape = {key: int(options.pop(key)) for key in ("nodes", "ntasks_per_node")}
     executor = _executor(folder)
-    for old in folder.glob("*.status"):  # a cluster may count its jobs from 1 again
-        old.unlink()
+    for kind in ("status", "stops"):  # a cluster may count its jobs from 1 again
+        for old in folder.glob(f"*.{kind}"):
+            old.unlink()
     executor.update_parameters(
         name=f"mixit-mss-{args.command[0]}",
         nodes=shape["nodes"],

@@ -17,9 +17,13 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from mixit_mss.errors import UserError
 from mixit_mss.files import write_text
+
+if TYPE_CHECKING:
+    from submitit import JobEnvironment
 
 STOPPED_BY = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """What SLURM sends before it ends a job: pre-emption, and the warning before the time is up."""
@@ -32,6 +36,10 @@ ENDED = {
 
 IMPORT_SECONDS = 0.2
 """After which a signal that came during an import is looked at again."""
+
+SHORT_SECONDS, SHORT_STOPS = 300.0, 5
+"""A job that was stopped this soon after its start, so often in a row, does not come back: its limit
+leaves no time to get anywhere."""
 
 GONE = "gone from the queue"
 GRACE_SECONDS = 10.0
@@ -77,16 +85,24 @@ def run_command(argv: tuple[str, ...], place: str) -> None:
     """
     from submitit import JobEnvironment
 
-    job = JobEnvironment()
+    job, began = JobEnvironment(), time.monotonic()
     _install_handlers()
     status = _status_of(argv, place)
     _ignore_signals()
     stopped_by = status - 128
     if stopped_by in STOPPED_BY and "SLURM_JOB_ID" in os.environ:
-        if job.global_rank == 0:
-            _requeue(job.job_id, stopped_by)
-        # with any other status the first task could be ended before it has asked
-        sys.exit(0)
+        stops = _count_stops(job, short=time.monotonic() - began < SHORT_SECONDS)
+        if stops < SHORT_STOPS:
+            if job.global_rank == 0:
+                _requeue(job.job_id, stopped_by)
+            # with any other status the first task could be ended before it has asked
+            sys.exit(0)
+        print(
+            f"job {job.job_id} was stopped {stops} times in a row within {SHORT_SECONDS / 60:.0f} minutes "
+            "of its start and does not come back: give it more --time, or a partition that lets it run",
+            file=sys.stderr,
+            flush=True,
+        )
     write_text(_status_file(job.paths.folder, job.job_id, job.global_rank), f"{status}\n")
     if status:
         sys.exit(status)
@@ -219,6 +235,14 @@ def _requeue(job: str, stopped_by: int) -> None:
     else:
         fate = "cannot go back into the queue"
     print(f"job {job} {fate} ({name})", file=sys.stderr, flush=True)
+
+
+def _count_stops(job: JobEnvironment, short: bool) -> int:
+    """How often in a row this task was stopped soon after its start, with this time."""
+    path = job.paths.folder / f"{job.job_id}_{job.global_rank}.stops"
+    stops = (_read(path) or 0) + 1 if short else 0
+    write_text(path, f"{stops}\n")
+    return stops
 
 
 def _status_file(folder: Path, job: str, task: int) -> Path:

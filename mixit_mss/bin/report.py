@@ -39,6 +39,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="more such folders",
     )
     parser.add_argument(
+        "--more",
+        nargs="+",
+        type=arguments.input_folder,
+        default=[],
+        metavar="EXP",
+        help="further ones, each left out with a line if it was scored on other songs or stems than "
+        "the first",
+    )
+    parser.add_argument(
         "--manifests",
         type=arguments.input_folder,
         default="manifests",
@@ -97,7 +106,10 @@ def main(argv: list[str] | None = None) -> None:
     if not experiments:
         raise UserError("name the folder of at least one experiment, such as exp/finetune_tiny")
     from mixit_mss.report.build import build_report
+    from mixit_mss.report.results import comparable
 
+    if args.more:
+        experiments += comparable(args.more, experiments[0])
     pages = build_report(
         args.recipe,
         experiments,

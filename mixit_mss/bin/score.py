@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixit_mss import limits
 from mixit_mss.bin import arguments
 from mixit_mss.errors import UserError
 from mixit_mss.machine import processes
 
-PARTS = "songs_"
+if TYPE_CHECKING:
+    from mixit_mss.evaluation.scoring import Task
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,56 +86,86 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Score what the options name; print a summary, write the table."""
-    args = build_parser().parse_args(argv)
-    if args.references and args.oracle:
-        raise UserError("--oracle needs --manifest, which says where the mixtures are")
-    if args.label and not args.out:
-        raise UserError("--label needs --out, beside which the row's facts are written")
+    args = _arguments(argv)
     args.nj = processes(args.nj, "--nj")
-    if args.shard and not (args.manifest and args.out):
-        raise UserError("--shard needs --manifest, whose songs it shares out, and --out")
-    from mixit_mss.data.manifest import manifest_paths, read_manifest
     from mixit_mss.data.shards import parse_shard
     from mixit_mss.evaluation import scoring
-    from mixit_mss.files import fingerprint, is_done, mark_done
 
     shard = parse_shard(args.shard) if args.shard else None
-    options = {key: value for key, value in vars(args).items() if key not in ("nj", "shard")}
-    tables = manifest_paths(args.manifest) if args.manifest else [args.references]
-    stamp = fingerprint(options, [*tables, *([args.estimates] if args.estimates else [])])
-    stamps = Path(args.out).with_name(f".{Path(args.out).stem}") if args.out else None
-    if stamps and Path(args.out).exists() and is_done(stamps, stamp):
-        print(f"{args.out}: nothing changed, nothing to do")
-        return
-    if args.manifest:
-        manifest = read_manifest(args.manifest)
-        tasks = scoring.manifest_tasks(
-            manifest, args.split, args.estimates, args.oracle, args.full_bsseval
-        )
-    else:
-        tasks = [scoring.folder_task(args.references, args.estimates, args.full_bsseval)]
-    parts = _parts_folder(stamps, stamp) if stamps else None
+    tasks = _tasks(args)
+    # what is known of each song, so that a killed or changed run scores no song twice
+    parts = _parts(args)
     if shard:
         tasks = shard.of(tasks)
         if tasks:
             scoring.score_songs(tasks, args.nj, parts)
         print(f"{args.out}: shard {shard}, songs scored: {len(tasks)}")
         return
+    if parts and _is_done(args, tasks, parts):
+        print(f"{args.out}: nothing changed, nothing to do")
+        return
     scores = scoring.score_songs(tasks, args.nj, parts)
     print(scoring.summary_text(scores))
-    if stamps:
+    if parts:
         scoring.write_scores(args.out, scores)
         if args.label:
             _write_facts(args, argv)
-        mark_done(stamps, stamp)
-        for old in stamps.glob(f"{PARTS}*"):
-            shutil.rmtree(old, ignore_errors=True)
+        scoring.forget_others(tasks, parts)
         print(f"{args.out}: songs scored: {len(tasks)}")
 
 
-def _parts_folder(stamps: Path, stamp: dict) -> Path:
-    """Where songs scored so far are kept: another place for every other stamp."""
-    return stamps / (PARTS + hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16])
+def is_done(argv: list[str]) -> bool:
+    """Whether the table is already what the command would write."""
+    args = _arguments(argv)
+    parts = _parts(args)
+    return parts is not None and _is_done(args, _tasks(args), parts)
+
+
+def _parts(args: argparse.Namespace) -> Path | None:
+    return Path(args.out).with_name(f".{Path(args.out).stem}") if args.out else None
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    args = build_parser().parse_args(argv)
+    if args.references and args.oracle:
+        raise UserError("--oracle needs --manifest, which says where the mixtures are")
+    if args.label and not args.out:
+        raise UserError("--label needs --out, beside which the row's facts are written")
+    if args.shard and not (args.manifest and args.out):
+        raise UserError("--shard needs --manifest, whose songs it shares out, and --out")
+    return args
+
+
+def _tasks(args: argparse.Namespace) -> list[Task]:
+    """One for every song."""
+    from mixit_mss.data.manifest import read_manifest
+    from mixit_mss.evaluation import scoring
+
+    if not args.manifest:
+        return [scoring.folder_task(args.references, args.estimates, args.full_bsseval)]
+    manifest = read_manifest(args.manifest)
+    return scoring.manifest_tasks(
+        manifest, args.split, args.estimates, args.oracle, args.full_bsseval
+    )
+
+
+def _is_done(args: argparse.Namespace, tasks: list[Task], parts: Path) -> bool:
+    """Whether the table, and beside it the row's facts, are already what they would be."""
+    import pandas as pd
+
+    from mixit_mss.evaluation import scoring
+    from mixit_mss.evaluation.experiments import has_row
+
+    known = scoring.known_scores(tasks, parts)
+    if len(known) < len(tasks):
+        return False
+    if args.label and not has_row(Path(args.out).parent, args.label, args.order):
+        return False
+    scores = pd.concat([known[song] for song in sorted(known)], ignore_index=True)
+    try:
+        return Path(args.out).read_text(encoding="utf-8") == scoring.scores_text(scores)
+    except (OSError, ValueError):
+        return False
 
 
 def _write_facts(args: argparse.Namespace, argv: list[str] | None) -> None:

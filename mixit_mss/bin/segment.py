@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from dataclasses import replace
@@ -169,18 +171,36 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the stage; raises :class:`UserError` for what the user can mend."""
-    options = build_parser().parse_args(argv)
-    options.kind = options.kind or CORPORA[options.corpus]
-    options.stems = [stem.strip() for stem in options.stems.split(",")]
-    _check(options)
+    options = _arguments(argv)
     options.nj = processes(options.nj, "--nj")
     from mixit_mss.data.corpus import build_corpus
     from mixit_mss.data.shards import parse_shard
 
     shard = parse_shard(options.shard) if options.shard else None
-    settings = _settings(options)
-    fraction = options.valid_fraction if options.kind == "unlabelled" else 0.0
+    settings, fraction = _settings(options), _fraction(options)
     print(build_corpus(_records(options), settings, options.out, options.nj, fraction, shard))
+
+
+def is_done(argv: list[str]) -> bool:
+    """Whether all songs are prepared and the tables are there."""
+    from mixit_mss.data.corpus import is_built
+
+    options = _arguments(argv)
+    with contextlib.redirect_stdout(io.StringIO()):  # the command itself says it
+        records = _records(options)
+    return is_built(records, _settings(options), options.out, _fraction(options))
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    options = build_parser().parse_args(argv)
+    options.kind = options.kind or CORPORA[options.corpus]
+    options.stems = [stem.strip() for stem in options.stems.split(",")]
+    _check(options)
+    return options
+
+
+def _fraction(options: argparse.Namespace) -> float:
+    return options.valid_fraction if options.kind == "unlabelled" else 0.0
 
 
 def _records(options: argparse.Namespace) -> list:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixit_mss import limits
 from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
+from mixit_mss.errors import UserError
 from mixit_mss.imports import importing
+
+if TYPE_CHECKING:
+    from mixit_mss.data.manifest import Manifest
+    from mixit_mss.stamps import Fingerprint
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,13 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parse, vote, save."""
     args = build_parser().parse_args(argv)
-    from mixit_mss.data.manifest import manifest_paths, read_manifest
-    from mixit_mss.files import WEIGHTS, fingerprint, is_done, mark_done
+    from mixit_mss.files import MODEL_FILES, sweep
 
-    stems = [name.strip() for name in args.stems.split(",")]
-    inputs = [Path(args.model) / WEIGHTS, *manifest_paths(args.manifest)]
-    identity = fingerprint({"stems": stems, "chunk_seconds": args.chunk_seconds}, inputs)
-    if is_done(args.out, identity):
+    request, songs = _request(args)
+    if request.is_done(args.out):
         print(f"{args.out}: nothing changed, nothing to do")
         return
     with importing():
@@ -72,19 +75,47 @@ def main(argv: list[str] | None = None) -> None:
 
     card = read_card(args.model)
     model = load_model(args.model)
-    votes = vote(
-        model, read_manifest(args.manifest).select(split=args.split), stems, args.chunk_seconds
-    )
+    stems = _stems(args)
+    votes = vote(model, songs.select(split=args.split), stems, args.chunk_seconds)
     selected, choice = select(model, votes, stems)
     print(describe(votes, stems, choice))
     origin = {"steps": card.get("steps"), "seed": card.get("seed")}
     origin |= {"commit": current_commit(), "command": command_line("select-channels", argv)}
+    sweep(args.out)
     save_model(selected, args.out, {**origin, "training_data": card.get("training_data")})
     write_votes(Path(args.out) / VOTES, votes, stems, choice)
     write_experiment(
         args.out, parameters=selected.num_parameters, config=card.get("config"), **origin
     )
-    mark_done(args.out, identity)
+    request.mark_done(args.out, [Path(args.out) / name for name in (*MODEL_FILES, VOTES)])
+
+
+def is_done(argv: list[str]) -> bool:
+    """Whether the model folder is already what the command would write."""
+    args = build_parser().parse_args(argv)
+    return _request(args)[0].is_done(args.out)
+
+
+def _request(args: argparse.Namespace) -> tuple[Fingerprint, Manifest]:
+    from mixit_mss.data.manifest import read_manifest
+    from mixit_mss.files import CONFIG, WEIGHTS
+    from mixit_mss.stamps import Fingerprint
+
+    for name in (CONFIG, WEIGHTS):
+        if not (Path(args.model) / name).is_file():
+            raise UserError(f"{args.model} is no model folder: it holds no {name}")
+    songs = read_manifest(args.manifest)
+    request = Fingerprint(
+        "select-channels",
+        {"stems": _stems(args), "chunk_seconds": args.chunk_seconds, "split": args.split},
+        {name: Path(args.model) / name for name in (WEIGHTS, CONFIG)},
+        {"songs": songs.digest(args.split)},
+    )
+    return request, songs
+
+
+def _stems(args: argparse.Namespace) -> list[str]:
+    return [name.strip() for name in args.stems.split(",")]
 
 
 if __name__ == "__main__":

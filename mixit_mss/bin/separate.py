@@ -10,11 +10,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixit_mss import limits
 from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
+
+if TYPE_CHECKING:
+    from mixit_mss.evaluation.request import Options
 
 FORMATS = ("wav", "wav24", "wav16", "flac", "flac16", "mp3")
 EXAMPLES = """examples:
@@ -164,21 +168,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.shard and not args.manifest:
         raise UserError("--shard needs --manifest, whose songs it shares out")
     from mixit_mss.evaluation import pipes
-    from mixit_mss.evaluation.request import Options
     from mixit_mss.evaluation.separation import separate_files
 
-    options = Options(
-        stems=tuple(name.strip() for name in args.stems.split(",")) if args.stems else None,
-        two_stems=args.two_stems,
-        all_channels=args.all_channels,
-        chunk_seconds=args.chunk_seconds,
-        hop_seconds=args.hop_seconds,
-        batch_size=args.batch_size,
-        shifts=args.shifts,
-        window=args.window,
-        half=args.half,
-        audio_format=args.format,
-    )
+    options = _options(args)
     to_standard_output = args.out == pipes.STANDARD
     with contextlib.ExitStack() as stack:
         stack.enter_context(_terminated_like_interrupted())
@@ -200,6 +192,35 @@ def main(argv: list[str] | None = None) -> None:
 
         names = printable(", ".join(failed))
         raise UserError(f"{len(failed)} of {len(outcomes)} songs failed: {names}")
+
+
+def is_done(argv: list[str]) -> bool:
+    """Whether all songs of a manifest are separated already."""
+    from mixit_mss.evaluation import request
+    from mixit_mss.names import place
+
+    args = build_parser().parse_args(argv)
+    options, songs = _options(args), _songs(args, args.songs)
+    return all(
+        request.is_done(place(args.out, song.name), song, args.model, options) for song in songs
+    )
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from mixit_mss.evaluation.request import Options
+
+    return Options(
+        stems=tuple(name.strip() for name in args.stems.split(",")) if args.stems else None,
+        two_stems=args.two_stems,
+        all_channels=args.all_channels,
+        chunk_seconds=args.chunk_seconds,
+        hop_seconds=args.hop_seconds,
+        batch_size=args.batch_size,
+        shifts=args.shifts,
+        window=args.window,
+        half=args.half,
+        audio_format=args.format,
+    )
 
 
 def _songs(args: argparse.Namespace, paths: list[str]) -> list:

@@ -20,7 +20,8 @@ from mixit_mss.data.download import Transfer, fetch, good_note
 from mixit_mss.data.extraction import BadFile, check_sums, extract
 from mixit_mss.data.partial import received_bytes
 from mixit_mss.errors import UserError
-from mixit_mss.files import STAMP, fingerprint, is_done, mark_done, write_text
+from mixit_mss.files import write_text
+from mixit_mss.stamps import STAMP, Fingerprint
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def obtain(
                 *(archive.size, archive.size_tolerance, transfer),
             )
             _unpack(archive, out, num_threads)
-            mark_done(folder, _stamp(archive, folder))
+            _stamp(archive, folder).mark_done(folder, [])
         if remove_archive:
             for path in (zip_path, good_note(zip_path)):
                 path.unlink(missing_ok=True)
@@ -138,7 +139,7 @@ def obtain(
 def is_obtained(archive: Archive, out: str | Path) -> bool:
     """Whether the archive's files are in their folder, checked, and none has gone since."""
     _, folder, _ = _places(archive, out)
-    return (folder / STAMP).is_file() and is_done(folder, _stamp(archive, folder))
+    return (folder / STAMP).is_file() and _stamp(archive, folder).is_done(folder)
 
 
 def check_space(archives: Iterable[Archive], out: str | Path) -> None:
@@ -204,10 +205,11 @@ def _has_list(archive: Archive, folder: Path) -> bool:
     return bool(archive.checksum_list) and (folder / archive.checksum_list).is_file()
 
 
-def _stamp(archive: Archive, folder: Path) -> dict:
+def _stamp(archive: Archive, folder: Path) -> Fingerprint:
+    """An archive has too many files to list: their number and bytes tell that all are there."""
     count, size = folder_content(folder)
     options = {"archive": archive.name, "checksums": dict(archive.checksums)}
-    return fingerprint({**options, "files": count, "bytes": size}, [])
+    return Fingerprint("download", {**options, "files": count, "bytes": size})
 
 
 def _write_bad(path: Path, bad: Iterable[BadFile]) -> None:

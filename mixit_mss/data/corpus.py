@@ -1,8 +1,7 @@
 """Stage 1 over a whole corpus: every song once, a journal to go on from, three tables at the end.
 
-``FOLDER/.journal.jsonl`` gets a line as each song is done.  A line carries a key of the settings and
-of the song's files, so a song is done again only if its files or the settings changed.  The tables
-are made from the lines in the order of the songs, whatever the order in which they were finished.
+A journal knows the songs that are done (see :mod:`mixit_mss.data.journal`).  The tables are made from
+it in the order of the songs, whatever the order in which they were finished.
 
 Several machines can share the songs: each does its shard and keeps a journal of its own, and a run
 without a shard finds all of them and writes the tables.
@@ -16,13 +15,14 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mixit_mss.data.corpora import Record
+from mixit_mss.data.journal import JOURNAL, Journal, key_of_song, read_journals, write_journal
 from mixit_mss.data.manifest import (
     SPLITS,
     Manifest,
@@ -44,13 +44,11 @@ from mixit_mss.data.preparation import (
 )
 from mixit_mss.data.shards import Shard
 from mixit_mss.errors import UserError
-from mixit_mss.files import STAMP, fingerprint, is_done, mark_done, write_text
-from mixit_mss.names import path_text, printable
+from mixit_mss.files import sweep
+from mixit_mss.names import inside, path_text, printable
+from mixit_mss.stamps import STAMP, Fingerprint
 
-JOURNAL = ".journal.jsonl"
-SHARD_JOURNAL = ".journal.{}-of-{}.jsonl"
-# Raise it when a change of the code makes stored results differ.
-VERSION = 2
+TABLES = ("tracks.csv", "segments.csv", "rejected.csv")
 REJECTED_COLUMNS = ("path", "start_seconds", "reason", "detail")
 
 
@@ -84,26 +82,21 @@ def build_corpus(
     songs = group_songs(records)
     _check_songs(songs, settings, folder)
     _check_folder(folder)
-    keys = [_key(song, settings) for song in songs]
-    rows = [(key, song.split, song.license) for key, song in zip(keys, songs, strict=True)]
-    listing = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-    wanted = fingerprint({"songs": listing, "valid_fraction": valid_fraction}, [])
-    if is_done(folder, wanted) and (finished := _finished(folder)):
+    known = _look_up(songs, settings, folder, valid_fraction)
+    keys, journal, done = known.keys, known.journal, known.done
+    if known.is_complete(folder) and (finished := _finished(folder)):
         return f"{folder}: nothing to do, all {len(songs)} songs are as they were\n" + summarise(
             folder, *finished, len(songs)
         )
     if shard:
         songs, keys = shard.of(songs), shard.of(keys)
-        journal = folder / SHARD_JOURNAL.format(*shard)
-        _prepare_all(songs, keys, settings, folder, num_processes, journal)
+        _prepare_all(songs, keys, settings, folder, num_processes, journal, done, shard)
         return f"{folder}: shard {shard}, {len(songs)} songs done"
-    journal = folder / JOURNAL
-    outcomes = _prepare_all(songs, keys, settings, folder, num_processes, journal)
-    for merged in folder.glob(SHARD_JOURNAL.format("*", "*")):
-        merged.unlink()
+    outcomes = _prepare_all(songs, keys, settings, folder, num_processes, journal, done)
     manifest, rejected = assemble(songs, outcomes, settings, folder, valid_fraction)
     # The stamp goes first: between two tables nothing may look finished.
     (folder / STAMP).unlink(missing_ok=True)
+    sweep(folder)
     write_table(folder / "rejected.csv", rejected)
     if not len(manifest.tracks):
         raise UserError(
@@ -111,9 +104,41 @@ def build_corpus(
             f"'{folder / 'rejected.csv'}' says why"
         )
     write_manifest(folder, manifest)
-    _prune(folder / "audio", set(manifest.tracks["path"]))
-    mark_done(folder, wanted)
+    _prune(folder, journal.stored, set(manifest.tracks["path"]))
+    write_journal(folder, zip(keys, songs, outcomes, strict=True))
+    known.wanted.mark_done(folder, [folder / name for name in TABLES])
     return summarise(folder, manifest, rejected, len(songs))
+
+
+def is_built(
+    records: Iterable[Record], settings: Settings, folder: str | Path, valid_fraction: float = 0.0
+) -> bool:
+    """Whether :func:`build_corpus` would find nothing to do."""
+    songs = group_songs(records)
+    return _look_up(songs, settings, Path(folder), valid_fraction).is_complete(Path(folder))
+
+
+class _Known(NamedTuple):
+    """What is known of some songs: their keys, the finished corpus, what is done of it."""
+
+    keys: list[str]
+    wanted: Fingerprint
+    journal: Journal
+    done: dict[str, Outcome]
+
+    def is_complete(self, folder: Path) -> bool:
+        return len(self.done) == len(self.keys) and self.wanted.is_done(folder)
+
+
+def _look_up(songs: list[Song], settings: Settings, folder: Path, valid_fraction: float) -> _Known:
+    keys = [key_of_song(song, settings) for song in songs]
+    rows = [(key, song.split, song.license) for key, song in zip(keys, songs, strict=True)]
+    places = [[portable_path(path, folder) for _, path in song.files] for song in songs]
+    listing = hashlib.sha256(json.dumps([rows, places]).encode()).hexdigest()
+    wanted = Fingerprint("segment", {"songs": listing, "valid_fraction": valid_fraction})
+    journal = read_journals(folder)
+    done = journal.done(dict(zip(keys, songs, strict=True)), folder)
+    return _Known(keys, wanted, journal, done)
 
 
 def group_songs(records: Iterable[Record]) -> list[Song]:
@@ -149,7 +174,8 @@ def assemble(
     rejected: list[tuple[str, float | str, str, str]] = []
     for song, outcome in zip(songs, outcomes, strict=True):
         rejected += [(path, "", reason, detail) for path, reason, detail in outcome.rejected]
-        twin = first_with.setdefault(outcome.content, song.name) if outcome.tracks else song.name
+        content = outcome.tracks[0].content if outcome.tracks else ""
+        twin = first_with.setdefault(content, song.name) if outcome.tracks else song.name
         if unlabelled and twin != song.name:
             source = outcome.tracks[0].source
             rejected.append((source, "", "duplicate", f"the same audio as '{twin}'"))
@@ -167,7 +193,8 @@ def assemble(
             **{"song": song.name, "license": song.license, "path": str(folder / track.path)},
             "split": song.split or ("valid" if song.name in validation else "train"),
             **{
-                name: getattr(track, name) for name in ("stem", "frames", "sample_rate", "channels")
+                name: getattr(track, name)
+                for name in ("stem", "frames", "sample_rate", "channels", "content")
             },
         }
         for song, track in kept
@@ -222,73 +249,27 @@ def _prepare_all(
     settings: Settings,
     folder: Path,
     num_processes: int,
-    journal: Path,
+    journal: Journal,
+    done: dict[str, Outcome],
+    shard: Shard | None = None,
 ) -> list[Outcome]:
-    """Outcomes in the order of ``songs``, from the journals where they have them."""
+    """Outcomes in the order of ``songs``; those in ``done`` are taken from there."""
     from rich.progress import track
 
-    known = _read_journals(folder)
-    outcomes = {key: known[key] for key in keys if key in known and _stored(known[key], folder)}
-    jobs = [
-        (song, folder, settings)
-        for song, key in zip(songs, keys, strict=True)
-        if key not in outcomes
-    ]
+    outcomes = dict(done)
     key_of = {id(song): key for song, key in zip(songs, keys, strict=True)}
-    # Written anew, because a killed run can leave half a line at the end.
-    write_text(journal, "".join(_line(key, outcome) for key, outcome in outcomes.items()))
-    done = run_parallel(prepare_song, jobs, num_processes)
+    jobs = [(song, folder, settings) for song in songs if key_of[id(song)] not in outcomes]
+    results = run_parallel(prepare_song, jobs, num_processes)
     quiet = not sys.stdout.isatty()
-    with open(journal, "a", encoding="utf-8") as lines:
-        for (song, *_), outcome in track(done, str(folder), total=len(jobs), disable=quiet):
+    with journal.going_on(folder, shard) as note:
+        for (song, *_), outcome in track(results, str(folder), total=len(jobs), disable=quiet):
             if outcome is None:
                 outcome = Outcome(
                     rejected=[(song.files[0][1], "unreadable", "the decoder crashed")]
                 )
-            key = key_of[id(song)]
-            outcomes[key] = outcome
-            lines.write(_line(key, outcome))
-            lines.flush()
+            outcomes[key_of[id(song)]] = outcome
+            note(key_of[id(song)], song, outcome)
     return [outcomes[key] for key in keys]
-
-
-def _key(song: Song, settings: Settings) -> str:
-    """Changes when the settings or any file of the song change."""
-    files = []
-    for stem, path in song.files:
-        try:
-            stat = os.stat(path)
-            files.append((stem, path, stat.st_size, stat.st_mtime_ns))
-        except OSError:
-            files.append((stem, path, -1, -1))
-    # the audio of an unlabelled song is the same in every split
-    split = "" if isinstance(settings, UnlabelledSettings) else song.split
-    content = [VERSION, asdict(settings), song.name, split, files]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-
-
-def _line(key: str, outcome: Outcome) -> str:
-    return json.dumps({"key": key, **asdict(outcome)}) + "\n"
-
-
-def _read_journals(folder: Path) -> dict[str, Outcome]:
-    known = {}
-    for path in (folder / JOURNAL, *folder.glob(SHARD_JOURNAL.format("*", "*"))):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                content = json.loads(line)
-                tracks = [PreparedTrack(**track) for track in content["tracks"]]
-                rejected = [tuple(row) for row in content["rejected"]]
-                if any(reason == "file_name" for _, reason, _ in rejected):
-                    continue  # of an earlier version, which refused some names
-                known[content["key"]] = Outcome(tracks, rejected, content["content"])
-            except (ValueError, TypeError, KeyError):
-                continue  # half a line of a killed run
-    return known
-
-
-def _stored(outcome: Outcome, folder: Path) -> bool:
-    return all((folder / track.path).is_file() for track in outcome.tracks)
 
 
 def _finished(folder: Path) -> tuple[Manifest, pd.DataFrame] | None:
@@ -302,12 +283,11 @@ def _finished(folder: Path) -> tuple[Manifest, pd.DataFrame] | None:
 
 def _check_songs(songs: list[Song], settings: Settings, folder: Path) -> None:
     """See that no two songs would be stored under one name, and that none is where we delete."""
-    unlabelled = isinstance(settings, UnlabelledSettings)
     ours = os.path.join(os.path.abspath(folder), "")
     seen: dict[str, str] = {}
     for song in songs:
         for stem, path in song.files:
-            place = stored_path(song, None if unlabelled else stem, settings.store)
+            place = stored_path(song, stem, settings)
             if place in seen:
                 raise UserError(
                     f"'{seen[place]}' and '{path}' are both listed as song '{song.name}'; "
@@ -330,13 +310,19 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"'{folder}' cannot be written ({error.strerror})") from error
 
 
-def _prune(folder: Path, wanted: set[str]) -> None:
-    """Delete stored audio that no table lists: rejected, removed from the corpus, or cut off."""
+def _prune(folder: Path, stored: set[str], wanted: set[str]) -> None:
+    """Delete stored audio that the tables list no more, and what killed processes left.
+
+    Args:
+        folder: of the corpus.
+        stored: paths relative to it of all audio that the journals know of.
+        wanted: absolute paths of what is listed now.
+    """
     wanted = {os.path.abspath(path) for path in wanted}
-    for parent, _, files in os.walk(folder, topdown=False):
-        for name in files:
-            path = os.path.join(parent, name)
-            if os.path.abspath(path) not in wanted:
-                os.unlink(path)
+    for path in (folder / name for name in stored):
+        if os.path.abspath(path) not in wanted:
+            inside(folder / "audio", path).unlink(missing_ok=True)
+    for parent, _, _ in os.walk(folder / "audio", topdown=False):
+        sweep(parent)
         if not os.listdir(parent):
             os.rmdir(parent)

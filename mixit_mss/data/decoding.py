@@ -108,7 +108,7 @@ class Source:
         Raises:
             AudioError: a decoder was killed, or samples are no finite numbers.
         """
-        held = np.zeros((0, self.channels), np.int16 if self.integers else np.float32)
+        held: np.ndarray = np.zeros((0, self.channels), np.int16 if self.integers else np.float32)
         for block in self._decoded(size):
             if self.integers and block.dtype != np.int16:
                 block = np.rint(block * INT16_SCALE).clip(-INT16_SCALE, INT16_SCALE - 1)

@@ -14,12 +14,14 @@ from mixit_mss.data.manifest import (
     Manifest,
     concatenate,
     manifest_paths,
+    portable_path,
     read_manifest,
     write_manifest,
 )
 from mixit_mss.errors import UserError
-from mixit_mss.files import STAMP, fingerprint, is_done, mark_done
+from mixit_mss.files import sweep
 from mixit_mss.names import printable
+from mixit_mss.stamps import STAMP, Fingerprint
 
 READERS = 8
 
@@ -41,17 +43,25 @@ def join_corpora(corpora: dict[str, list[str]], folder: str | Path) -> str:
     if not corpora:
         raise UserError("no corpus was named; use --unlabelled DIR or --labelled DIR or both")
     folder = Path(folder)
-    tables = [table for names in corpora.values() for name in names for table in _tables(name)]
-    wanted = fingerprint({"corpora": corpora}, tables)
-    written = [table for kind in corpora for table in manifest_paths(folder / kind)]
-    if is_done(folder, wanted) and all(table.is_file() for table in written):
+    places = {
+        kind: [portable_path(name, folder) for name in names] for kind, names in corpora.items()
+    }
+    tables = {
+        f"{kind} {number} {table.name}": table
+        for kind, names in corpora.items()
+        for number, name in enumerate(names)
+        for table in _tables(name)
+    }
+    wanted = Fingerprint("make-manifests", {"corpora": places}, tables)
+    if wanted.is_done(folder):
         return f"{folder}: nothing to do, the tables of the corpora are as they were"
     manifests = {kind: _join(kind, names) for kind, names in corpora.items()}
     # The stamp goes first: between two tables nothing may look finished.
     (folder / STAMP).unlink(missing_ok=True)
+    sweep(folder)
     for kind, manifest in manifests.items():
         write_manifest(folder / kind, manifest)
-    mark_done(folder, wanted)
+    wanted.mark_done(folder, [table for kind in corpora for table in manifest_paths(folder / kind)])
     return "\n".join(_summary(folder / kind, manifest) for kind, manifest in manifests.items())
 
 

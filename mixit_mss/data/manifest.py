@@ -12,6 +12,7 @@ the file is called.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,7 +36,9 @@ TRACK_COLUMNS = {
     "sample_rate": "int64",
     "channels": "int64",
     "license": "str",
+    "content": "str",
 }
+LATER_COLUMNS = ("content",)  # which a table may lack
 SEGMENT_COLUMNS = {"track": "int64", "start": "int64", "frames": "int64"}
 SPLITS = ("train", "valid", "test")
 # Up to here a path is written relative to its table, so that a recipe's folder can be moved:
@@ -60,7 +63,8 @@ class Manifest:
 
     Attributes:
         tracks: one row per audio file, columns ``TRACK_COLUMNS``, ``path`` absolute, ``track``
-            equal to the row number.
+            equal to the row number; ``content`` is the sha256 of its samples, empty where it is not
+            known.
         segments: sorted by track.
         name: where it came from, for messages.
     """
@@ -89,6 +93,26 @@ class Manifest:
     def stems(self) -> list[str]:
         """Names of the stems, in the order of the tracks."""
         return list(dict.fromkeys(self.tracks["stem"]))
+
+    def digest(self, *splits: str) -> str:
+        """sha256 of all that somebody who reads these splits (default: all) can find in them.
+
+        A track counts by its samples, whatever its path; one whose content is not known by the size
+        and time of its file.  So a corpus can be moved, and other splits can change.
+        """
+        digest = hashlib.sha256()
+        for split in splits or SPLITS:
+            part = self.select(split=split)
+            tracks = part.tracks[list(TRACK_COLUMNS)].drop(columns=["path", "content"])
+            content = [
+                content or _look(path)
+                for content, path in zip(part.tracks["content"], part.tracks["path"], strict=True)
+            ]
+            table = tracks.assign(content=content).to_csv(index=False)
+            digest.update(table.encode("utf-8", "surrogatepass"))
+            for column in part.segments:
+                digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()
 
     @property
     def offsets(self) -> np.ndarray:
@@ -130,6 +154,8 @@ def read_manifest(stem_path: str | Path, check_files: bool = True) -> Manifest:
     require_tables(stem_path)
     tracks_path, segments_path = manifest_paths(stem_path)
     tracks = _read_table(tracks_path, TRACK_COLUMNS)
+    if "content" not in tracks:
+        tracks["content"] = ""
     rows = _read_table(segments_path, SEGMENT_COLUMNS)
     for column in ("song", "stem"):
         tracks[column] = list(map(printable, tracks[column]))
@@ -165,6 +191,7 @@ def make_manifest(rows: Iterable[dict], segments: Iterable[tuple], name: str = "
     """Manifest from track rows (dicts of ``TRACK_COLUMNS`` less ``track``) and, for each row, a
     pair (starts, frames of every segment) in samples."""
     tracks = pd.DataFrame(list(rows), columns=list(TRACK_COLUMNS))
+    tracks["content"] = tracks["content"].fillna("")
     tracks["track"] = np.arange(len(tracks))
     parts = [
         (np.full(len(starts), track, np.int32), starts, np.full(len(starts), frames, np.int32))
@@ -205,9 +232,11 @@ def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     numbers = [name for name, kind in columns.items() if kind != "str"]
     try:
         header = pd.read_csv(path, nrows=0, **options).columns
-        for name in columns:
+        needed = [name for name in columns if name not in LATER_COLUMNS]
+        for name in needed:
             if name not in header:
-                raise UserError(f"'{path}' has no column '{name}'; it needs {', '.join(columns)}")
+                raise UserError(f"'{path}' has no column '{name}'; it needs {', '.join(needed)}")
+        columns = {name: kind for name, kind in columns.items() if name in header}
         table = pd.read_csv(path, usecols=list(columns), dtype=columns, **options)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(f"'{path}' is not a CSV table ({str(error).strip()})") from error
@@ -223,6 +252,14 @@ def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     strings = [name for name, kind in columns.items() if kind == "str"]
     table[strings] = table[strings].fillna("")
     return table[list(columns)]
+
+
+def _look(path: str) -> str:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return "missing"
+    return f"{stat.st_size} bytes of {stat.st_mtime_ns}"
 
 
 def _check_tracks(tracks: pd.DataFrame, path: Path, check_files: bool) -> None:

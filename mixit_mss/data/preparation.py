@@ -74,7 +74,9 @@ class PreparedTrack:
     """One row of the track table, with its segments.
 
     ``path`` is relative to the corpus folder if the audio was stored there; ``starts`` and
-    ``dropped`` are the first samples of kept and of dropped segments.
+    ``dropped`` are the first samples of kept and of dropped segments; ``content`` is a sha256 of the
+    samples: as stored, or as decoded where only the original file is kept; ``stored_bytes`` the size
+    of the stored file.
     """
 
     stem: str
@@ -83,6 +85,8 @@ class PreparedTrack:
     frames: int
     sample_rate: int
     channels: int
+    content: str = ""
+    stored_bytes: int = 0
     segment_frames: int = 0
     starts: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
@@ -97,13 +101,11 @@ class PreparedTrack:
 class Outcome:
     """What became of a song: its tracks, or the files that were rejected and why.
 
-    ``rejected`` holds (path, reason, detail); ``content`` is a hash of the samples: as stored, or as
-    decoded where only the original file is kept.
+    ``rejected`` holds (path, reason, detail).
     """
 
     tracks: list[PreparedTrack] = field(default_factory=list)
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
-    content: str = ""
 
 
 class Rejection(Exception):
@@ -126,6 +128,8 @@ def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) 
             return _prepare_mixture(song, folder, settings)
         return _prepare_stems(song, folder, settings)
     except Rejection as rejection:
+        for stem, _ in song.files:
+            (folder / stored_path(song, stem, settings)).unlink(missing_ok=True)
         return Outcome(rejected=[rejection.args])
     except UserError:
         raise
@@ -134,25 +138,25 @@ def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) 
         return Outcome(rejected=[(song.files[0][1], "failed", detail)])
 
 
-def stored_path(song: Song, stem: str | None, store: str) -> str:
-    """Where the audio of a song lies in its corpus, of one stem or, if None, of the mixture.
+def stored_path(song: Song, stem: str, settings: Settings) -> str:
+    """Where the corpus folder keeps a file of a song.
 
     Raises:
         UserError: the song or the stem has no name.
     """
-    audio_folder = Path("audio") / file_name(song.split) if stem and song.split else Path("audio")
-    if stem is None:
-        return place(audio_folder, distinct(song.name), f".{store}").as_posix()
-    folder = place(audio_folder, distinct(song.name))
-    return inside(folder, folder / f"{file_name(stem)}.{store}").as_posix()
+    folder = Path("audio")
+    if isinstance(settings, UnlabelledSettings):
+        return place(folder, distinct(song.name), f".{settings.store}").as_posix()
+    if song.split:
+        folder = place(folder, song.split)
+    folder = place(folder, distinct(song.name))
+    return inside(folder, folder / f"{file_name(stem)}.{settings.store}").as_posix()
 
 
 def _prepare_mixture(song: Song, folder: Path, settings: UnlabelledSettings) -> Outcome:
     (stem, source), *_ = song.files
-    stored = stored_path(song, None, settings.store)
-    track, meter, content = _store(
-        stem, source, folder, stored, settings, settings.silence.interval_seconds
-    )
+    stored = stored_path(song, stem, settings)
+    track, meter = _store(stem, source, folder, stored, settings, settings.silence.interval_seconds)
     segments = segment_table(
         meter.power,
         track.sample_rate,
@@ -166,7 +170,7 @@ def _prepare_mixture(song: Song, folder: Path, settings: UnlabelledSettings) -> 
     if not segments.kept.any():
         raise Rejection(source, "silent", f"none of {len(segments.starts)} segments is kept")
     track.take(segments)
-    return Outcome([track], content=content)
+    return Outcome([track])
 
 
 def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outcome:
@@ -180,8 +184,8 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
         return Outcome(tracks)
     outcome = Outcome()
     for stem in settings.stems:
-        stored = stored_path(song, stem, settings.store)
-        track, meter, _ = _store(
+        stored = stored_path(song, stem, settings)
+        track, meter = _store(
             stem, files[stem], folder, stored, settings, settings.activity.chunk_seconds
         )
         outcome.tracks.append(track)
@@ -205,12 +209,16 @@ def _without_path(error: audio.AudioError, path: str) -> str:
 def _listed(stem: str, path: str) -> PreparedTrack:
     """A track that stays as it is; it is decoded once, since only that tells whether it is whole."""
     try:
+        frames, digest = 0, hashlib.sha256()
         with audio.stream(path) as blocks:
-            frames = sum(len(samples) for samples in blocks.raw())
+            for samples in blocks.raw():
+                frames += len(samples)
+                digest.update(np.ascontiguousarray(samples).data)
     except audio.AudioError as error:
         raise Rejection(path, "unreadable", _without_path(error, path)) from error
     _check_whole(blocks, path)
-    return PreparedTrack(stem, path, path, frames, blocks.sample_rate, blocks.channels)
+    rate, channels = blocks.sample_rate, blocks.channels
+    return PreparedTrack(stem, path, path, frames, rate, channels, digest.hexdigest())
 
 
 def _check_whole(blocks: audio.AudioStream, path: str) -> None:
@@ -230,7 +238,7 @@ def _check_same_length(tracks: list[PreparedTrack]) -> None:
 
 def _store(
     stem: str, source: str, folder: Path, stored: str, settings: Settings, interval_seconds: float
-) -> tuple[PreparedTrack, PowerMeter, str]:
+) -> tuple[PreparedTrack, PowerMeter]:
     """Stream one file through checks, hash, rate conversion and meter into the corpus folder."""
     keep_source = settings.store == "source"
     try:
@@ -253,10 +261,10 @@ def _store(
                     _check_whole(blocks, source)
     except audio.AudioError as error:
         raise Rejection(source, "unreadable", _without_path(error, source)) from error
-    track = PreparedTrack(
-        stem, source, source if keep_source else stored, meter.frames, rate, channels
-    )
-    return track, meter, digest.hexdigest()
+    path, size = (source, 0) if keep_source else (stored, (folder / stored).stat().st_size)
+    content = digest.hexdigest()
+    track = PreparedTrack(stem, source, path, meter.frames, rate, channels, content, size)
+    return track, meter
 
 
 def _check_format(blocks: audio.AudioStream, source: str, settings: Settings) -> None:

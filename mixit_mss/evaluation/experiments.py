@@ -47,6 +47,15 @@ def read_experiment(folder: str | Path) -> dict:
     return {**dict.fromkeys(KEYS), **experiment}
 
 
+def has_row(folder: str | Path, label: str, order: int) -> bool:
+    """Whether ``folder/experiment.json`` tells of this title and place in the table."""
+    try:
+        known = _read(Path(folder) / FILE)
+    except (UserError, OSError):
+        return False
+    return (known.get("label"), known.get("order")) == (label, order)
+
+
 def command_line(command: str, argv: list[str] | None) -> str:
     """What one types for ``command`` with the arguments that its ``main`` was given."""
     return shlex.join(["mixit-mss", command, *(sys.argv[1:] if argv is None else argv)])

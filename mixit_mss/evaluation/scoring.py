@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from mixit_mss.evaluation.oracles import ideal_ratio_mask, mixture_as_estimate
 from mixit_mss.evaluation.songs import manifest_songs
 from mixit_mss.files import write_text
 from mixit_mss.names import file_name, place, printable
+from mixit_mss.stamps import Fingerprint, foreign_files, own_files
 
 if TYPE_CHECKING:
     from mixit_mss.data.manifest import Manifest
@@ -48,6 +50,7 @@ class Task:
         oracle: ``mixture`` (as the estimate of every stem), ``irm`` (ideal ratio mask), or None.
         mixture: the files whose sum is the mixture, which oracles need.
         full_bsseval: also museval's SDR, ISR, SIR and SAR.
+        contents: sha256 of the samples of files, where a table knows it.
     """
 
     song: str
@@ -56,6 +59,25 @@ class Task:
     oracle: str | None = None
     mixture: tuple[Path, ...] = ()
     full_bsseval: bool = False
+    contents: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What its scores depend on."""
+        files = {f"reference {stem}": path for stem, path in self.references.items()}
+        files |= {f"estimate {stem}": path for stem, path in self.estimates.items()}
+        if self.oracle:
+            files |= {f"mixture {number}": path for number, path in enumerate(self.mixture)}
+        known = {role: self.contents[path] for role, path in files.items() if self._knows(path)}
+        return Fingerprint(
+            "score",
+            {"song": self.song, "oracle": self.oracle, "full_bsseval": self.full_bsseval},
+            {role: path for role, path in files.items() if role not in known},
+            known,
+        )
+
+    def _knows(self, path: Path) -> bool:
+        return bool(self.contents.get(path))
 
 
 def manifest_tasks(
@@ -73,10 +95,13 @@ def manifest_tasks(
     tracks = manifest.select(split=split).tracks
     tasks = []
     for song in manifest_songs(manifest, split):
-        rows = tracks[(tracks.song.astype(str) == song.name) & (tracks.stem != "mixture")]
+        rows = tracks[tracks.song.astype(str) == song.name]
         references = dict(zip(rows.stem, map(Path, rows.path), strict=True))
+        references.pop("mixture", None)
         found = {} if estimates is None else _find(place(estimates, song.name), references)
-        tasks.append(Task(song.name, references, found, oracle, song.parts, full_bsseval))
+        contents = dict(zip(map(Path, rows.path), rows.content, strict=True))
+        task = Task(song.name, references, found, oracle, song.parts, full_bsseval, contents)
+        tasks.append(task)
     return tasks
 
 
@@ -124,23 +149,22 @@ def score_songs(tasks: list[Task], nj: int = 1, parts: Path | None = None) -> pd
     Args:
         tasks: one per song, and at least one.
         nj: songs at a time.
-        parts: a folder that belongs to these tasks alone: each song's scores are kept there as
-            soon as they are known, and those that are there are not computed again.
+        parts: a folder of ours: each song's scores are kept there as soon as they are known, and
+            those that are there are not computed again; see :func:`known_scores`.
 
     Raises:
         UserError: naming every song that could not be scored, after the others were.
     """
-    scored = {} if parts is None else _read_parts(tasks, parts)
-    todo, failed = [task for task in tasks if task.song not in scored], []
+    scored = {} if parts is None else known_scores(tasks, parts)
+    todo = [(task, parts) for task in tasks if task.song not in scored]
+    failed = []
     console = Console(stderr=True)
     results = run_parallel(_score_or_reason, todo, nj)
-    for task, result in track(
+    for (task, _), result in track(
         results, "scoring", len(todo), console=console, disable=not console.is_terminal
     ):
         if isinstance(result, pd.DataFrame):
             scored[task.song] = result
-            if parts is not None:
-                write_scores(_part(parts, task), result)
         else:
             failed.append(result or f"{task.song}: its process died (memory?)")
     if failed:
@@ -150,9 +174,33 @@ def score_songs(tasks: list[Task], nj: int = 1, parts: Path | None = None) -> pd
     return pd.concat([scored[song] for song in sorted(scored)], ignore_index=True)
 
 
+def known_scores(tasks: list[Task], parts: Path) -> dict[str, pd.DataFrame]:
+    """By song, the scores in ``parts`` that are those of the very same files and options."""
+    known = {}
+    for task in tasks:
+        folder = _part(parts, task)
+        if task.fingerprint.is_done(folder):
+            with contextlib.suppress(UserError):
+                known[task.song] = read_scores(folder / SCORES_FILE)
+    return known
+
+
+def forget_others(tasks: list[Task], parts: Path) -> None:
+    """Remove from ``parts`` the scores of songs that are not among ``tasks``."""
+    wanted = {_part(parts, task) for task in tasks}
+    for folder in parts.iterdir():
+        if folder not in wanted and own_files(folder, "score") and not foreign_files(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_scores(path: str | Path, scores: pd.DataFrame) -> None:
     """Write the table as CSV, atomically; a missing score is an empty cell."""
-    write_text(path, scores.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    write_text(path, scores_text(scores))
+
+
+def scores_text(scores: pd.DataFrame) -> str:
+    """The table as CSV."""
+    return scores.to_csv(index=False, float_format="%.6f", lineterminator="\n")
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
@@ -196,23 +244,22 @@ def summary_text(scores: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _score_or_reason(task: Task) -> pd.DataFrame | str:
+def _score_or_reason(job: tuple[Task, Path | None]) -> pd.DataFrame | str:
+    task, parts = job
     try:
-        return score_song(task)
+        fingerprint = task.fingerprint
+        scores = score_song(task)
+        if parts is not None:
+            folder = _part(parts, task)
+            write_scores(folder / SCORES_FILE, scores)
+            fingerprint.mark_done(folder, [folder / SCORES_FILE])
+        return scores
     except UserError as error:
         return str(error)
 
 
 def _part(parts: Path, task: Task) -> Path:
-    return parts / f"{hashlib.sha256(task.song.encode()).hexdigest()[:32]}.csv"
-
-
-def _read_parts(tasks: list[Task], parts: Path) -> dict[str, pd.DataFrame]:
-    known = {}
-    for task in tasks:
-        with contextlib.suppress(UserError):
-            known[task.song] = read_scores(_part(parts, task))
-    return known
+    return parts / hashlib.sha256(task.song.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _find(folder: Path, references: dict[str, Path]) -> dict[str, Path]:

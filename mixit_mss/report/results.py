@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mixit_mss.data.manifest import read_manifest
+from mixit_mss.data.manifest import manifest_paths, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import read_experiment
 from mixit_mss.evaluation.scoring import SCORES_FILE, read_scores, summarise
@@ -62,6 +62,26 @@ def read_experiments(folders: list[str | Path]) -> list[Experiment]:
                 f"{experiments[0].folder / SCORES_FILE}; score both on the same split"
             )
     return experiments
+
+
+def comparable(folders: Sequence[str | Path], first: str | Path) -> list[Path]:
+    """Those of some experiment folders that scored the same songs and stems as ``first``.
+
+    What is left out is said in a line.
+    """
+    wanted = set(read_scores(Path(first) / SCORES_FILE)[["song", "stem"]].itertuples(index=False))
+    kept = []
+    for folder in map(Path, folders):
+        try:
+            scores = read_scores(folder / SCORES_FILE)
+        except UserError as error:
+            print(f"{folder}: left out ({error})")
+            continue
+        if set(scores[["song", "stem"]].itertuples(index=False)) == wanted:
+            kept.append(folder)
+        else:
+            print(f"{folder}: left out, it was scored on other songs or stems")
+    return kept
 
 
 def unique_titles(experiments: Sequence[Experiment]) -> dict[Path, str]:
@@ -116,6 +136,8 @@ def results_text(
 def _head(recipe: str, manifests: Path) -> str:
     rows = []
     for corpus in ("unlabelled", "labelled"):
+        if corpus == "unlabelled" and not manifest_paths(manifests / corpus)[0].exists():
+            continue  # no training needed it
         manifest = read_manifest(manifests / corpus, check_files=False)
         for split in dict.fromkeys(manifest.tracks.split):
             part = manifest.select(split=split)

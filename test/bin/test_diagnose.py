@@ -91,9 +91,9 @@ def test_mistakes(corpus, tmp_path, changes, what):
 
 def test_it_replaces_nothing_of_others(corpus, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"holds notes\.txt"):
+    with pytest.raises(UserError, match=r"did not write \('notes\.txt'\)"):
         diagnose.main(arguments(corpus, tmp_path))
-    with pytest.raises(UserError, match=r"holds notes\.txt"):
+    with pytest.raises(UserError, match=r"notes\.txt' is there already and is no folder"):
         diagnose.main(arguments(corpus, tmp_path / "notes.txt"))
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

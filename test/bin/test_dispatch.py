@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def noise(seed, seconds=12):
     return 0.1 * np.random.default_rng(seed).standard_normal((seconds * RATE, 2))
 
 
-def test_an_array_of_segmentation(local_jobs, tmp_path, capfd):
+def test_an_array_of_segmentation(local_jobs, tmp_path, monkeypatch, capfd):
     (tmp_path / "songs").mkdir()
     for number in range(5):
         soundfile.write(tmp_path / f"songs/{number}.wav", noise(number), RATE)
@@ -159,6 +160,9 @@ def test_an_array_of_segmentation(local_jobs, tmp_path, capfd):
     assert "5 of 5 songs kept" in capfd.readouterr().out
     for name in ("tracks.csv", "segments.csv", "rejected.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    monkeypatch.setattr(dispatch, "_submit", None)  # what is done waits in no queue
+    assert main([*local_jobs, "segment", *command, "--out", str(tmp_path / "out")]) == 0
+    assert "nothing to do, all 5 songs" in capfd.readouterr().out
 
 
 def test_a_job_that_fails_is_shown_and_nothing_is_merged(local_jobs, tmp_path, capfd):
@@ -195,10 +199,13 @@ def test_an_array_of_scores(local_jobs, tmp_path, monkeypatch, capfd):
     assert main([*local_jobs, "score", *options, "--out", str(out)]) == 0
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert whole.splitlines()[:-1][-4:] == capfd.readouterr().out.splitlines()[:-1][-4:]
-    assert os.listdir(tmp_path / "exp/.scores") == [".done.json"]
+    assert len(os.listdir(tmp_path / "exp/.scores")) == 3  # what is known of each song
+    monkeypatch.setattr(dispatch, "_submit", None)  # what is done waits in no queue
+    assert main([*local_jobs, "score", *options, "--out", str(out)]) == 0
+    assert "nothing changed" in capfd.readouterr().out
 
 
-def test_an_array_of_separation(local_jobs, tmp_path, capfd):
+def test_an_array_of_separation(local_jobs, tmp_path, monkeypatch, capfd):
     sizes = {"num_blocks": 1, "dim": 8, "ffn_dim": 8, "num_heads": 2, "num_groups": 2}
     stft = {"n_fft": 256, "hop": 64, "bands": 6, "sample_rate": RATE}
     save_model(BSLocoformer(2, stems=["vocals", "rest"], **sizes, **stft), tmp_path / "model")
@@ -229,6 +236,8 @@ def test_an_array_of_separation(local_jobs, tmp_path, capfd):
         # the header of a float WAV has the time at which it was written
         assert np.array_equal(soundfile.read(path)[0], soundfile.read(there)[0])
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 6
+    monkeypatch.setattr(dispatch, "_submit", None)  # what is done waits in no queue
+    assert main([*local_jobs, "separate", *options, "--out", str(tmp_path / "out")]) == 0
 
 
 def test_a_share_of_scores_needs_a_table(tmp_path):
@@ -249,3 +258,35 @@ def test_a_signal_waits_for_the_end_of_an_import(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "loaded\n"), done.stderr
+
+
+def test_a_job_whose_limit_is_too_short_to_start_does_not_come_back_for_ever(
+    tmp_path, monkeypatch, capsys
+):
+    job = SimpleNamespace(job_id="7", global_rank=0, paths=SimpleNamespace(folder=tmp_path))
+    clock, requeued = [0.0], []
+
+    def stopped_after(seconds):
+        def status_of(argv, place):
+            clock[0] += seconds
+            return 128 + signal.SIGUSR2
+
+        monkeypatch.setattr(jobs, "_status_of", status_of)
+        with pytest.raises(SystemExit) as end:
+            jobs.run_command(("pretrain",), ".")
+        return end.value.code
+
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(submitit, "JobEnvironment", lambda: job)
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(jobs, "_requeue", lambda *words: requeued.append(words))
+    for name in ("_install_handlers", "_ignore_signals"):
+        monkeypatch.setattr(jobs, name, lambda: None)
+    soon, late = jobs.SHORT_SECONDS - 1, jobs.SHORT_SECONDS + 1
+    for seconds in [soon] * 4 + [late] + [soon] * 4:
+        assert stopped_after(seconds) == 0
+    assert len(requeued) == 9 and not list(tmp_path.glob("*.status"))
+    assert stopped_after(soon) == 128 + signal.SIGUSR2
+    assert len(requeued) == 9
+    assert (tmp_path / "7_0.status").read_text() == f"{128 + signal.SIGUSR2}\n"
+    assert "5 times in a row within 5 minutes of its start" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Stage 1 on unlabelled songs, through its command."""
 
+import json
 import os
 import shutil
 
@@ -11,7 +12,8 @@ import soundfile
 from mixit_mss.bin.main import run
 from mixit_mss.bin.segment import main
 from mixit_mss.data import audio
-from mixit_mss.data.corpus import JOURNAL, draw_validation
+from mixit_mss.data.corpus import draw_validation
+from mixit_mss.data.journal import JOURNAL
 from mixit_mss.data.manifest import read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.names import relative_path
@@ -174,6 +176,70 @@ def test_only_what_changed_is_done_again(album, tmp_path, noise, save):
     # other settings: all of it
     segment(album, out, "--segment-seconds", "2")
     assert set(read_manifest(out).segments.frames) == {8000}
+
+
+@pytest.mark.parametrize("store", ["flac", "source"])
+def test_a_folder_that_moved_is_done_and_what_it_rejected_too(
+    album, tmp_path, capsys, save, noise, store
+):
+    """Sources and what was made of them, in another place and by another path."""
+    shutil.copytree(album, tmp_path / "here/music")
+    save(tmp_path / "here/music/short.wav", noise(1), RATE)
+    save(tmp_path / "here/music/twin.wav", noise(5, seed=9), RATE)
+    save(tmp_path / "here/music/twin 2.wav", noise(5, seed=9), RATE)
+    segment(tmp_path / "here/music", tmp_path / "here/out", "--store", store)
+    digest = read_manifest(tmp_path / "here/out").digest()
+    os.rename(tmp_path / "here", tmp_path / "there")
+    capsys.readouterr()
+    segment(tmp_path / "there/music", tmp_path / "there/out", "--store", store)
+    assert "nothing to do, all 9 songs" in capsys.readouterr().out
+    # the sources elsewhere: tables are written again, and no song is prepared again
+    os.rename(tmp_path / "there/music", tmp_path / "music")
+    audio = {name: os.stat(tmp_path / "there/out" / name).st_ino
+             for name in files(tmp_path / "there/out") if "audio" in name}  # fmt: skip
+    segment(tmp_path / "music", tmp_path / "there/out", "--store", store)
+    assert "nothing to do" not in capsys.readouterr().out
+    assert audio == {name: os.stat(tmp_path / "there/out" / name).st_ino
+                     for name in files(tmp_path / "there/out") if "audio" in name}  # fmt: skip
+    assert bool(audio) == (store == "flac")
+    manifest = read_manifest(tmp_path / "there/out")
+    assert manifest.digest() == digest
+    assert rejected(tmp_path / "there/out") == {
+        **{"short.wav": "too_short", "twin 2.wav": "duplicate"}
+    }
+    for path in pd.read_csv(tmp_path / "there/out/rejected.csv")["path"]:
+        assert (tmp_path / "there/out" / path).exists()
+    if store == "source":
+        assert {os.path.dirname(path) for path in manifest.tracks["path"]} == {
+            str(tmp_path / "music")
+        }
+
+
+def test_audio_that_was_damaged_is_stored_again_and_other_files_stay(album, tmp_path):
+    out = tmp_path / "out"
+    segment(album, out)
+    whole = (out / "audio/2.flac").read_bytes()
+    (out / "audio/2.flac").write_bytes(whole[:-10])
+    (out / "audio/notes.txt").write_text("mine")
+    segment(album, out)
+    assert (out / "audio/2.flac").read_bytes() == whole
+    (album / "2.wav").unlink()
+    segment(album, out)
+    assert not (out / "audio/2.flac").exists()
+    assert (out / "audio/notes.txt").read_text() == "mine"
+
+
+def test_a_journal_of_others_deletes_nothing_outside(album, tmp_path):
+    out, precious = tmp_path / "out", tmp_path / "precious.flac"
+    precious.write_text("mine")
+    segment(album, out)
+    line = json.loads((out / JOURNAL).read_text().splitlines()[0])
+    line["tracks"][0]["path"] = "../precious.flac"
+    with open(out / JOURNAL, "a") as journal:
+        journal.write(json.dumps({**line, "key": "another"}) + "\n")
+    with pytest.raises(UserError, match="does not lie in"):
+        segment(album, out, "--segment-seconds", "2")
+    assert precious.read_text() == "mine"
 
 
 def test_source_store_reads_in_place(album, tmp_path, convert):

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from mixit_mss.bin.segment import main
-from mixit_mss.data.corpus import JOURNAL
+from mixit_mss.data.journal import JOURNAL
 
 RATE = 8000
 

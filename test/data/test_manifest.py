@@ -203,3 +203,35 @@ def test_reading_does_not_follow_links(folder):
     assert read_manifest(folder / "data/corpus").tracks["path"][0] == str(
         folder / "downloads/x.flac"
     )
+
+
+def test_a_digest_knows_splits_by_what_can_be_read_of_them(folder):
+    manifest = read_manifest(folder / "manifests/list")
+    train, valid, whole = manifest.digest("train"), manifest.digest("valid"), manifest.digest()
+    assert len({train, valid, whole, manifest.digest("test")}) == 4
+    assert manifest.digest("train", "valid", "test") == whole
+    os.rename(folder, folder.with_name("moved"))  # known by times: renaming keeps them
+    moved = read_manifest(folder.with_name("moved") / "manifests/list")
+    assert moved.digest() == whole
+    moved.tracks.loc[2, "content"] = "0" * 64  # the validation song's samples
+    assert moved.digest("train") == train and moved.digest("valid") != valid
+    moved.segments.start[0] += 1
+    assert moved.digest("train") != train
+
+
+def test_content_decides_where_it_is_known(folder):
+    manifest = read_manifest(folder / "manifests/list")
+    manifest.tracks["content"] = [f"{number}" * 64 for number in range(3)]
+    write_manifest(folder / "manifests/known", manifest)
+    for name in manifest.tracks["path"]:
+        os.utime(name, (1, 1))
+    known = read_manifest(folder / "manifests/known")
+    assert known.digest() == manifest.digest()
+    same(known, manifest)
+
+
+def test_tables_without_contents_are_read(folder):
+    path = folder / "manifests/list.tracks.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="content")
+    table.to_csv(path, index=False)
+    assert read_manifest(folder / "manifests/list").tracks["content"].tolist() == ["", "", ""]

@@ -200,7 +200,7 @@ def test_only_what_needs_pre_training_gets_it(fma, musdb, tmp_path):
     argv = [*command(fma, musdb, tmp_path), *options]
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("no training starts from it (--init scratch)") == 2
+    assert done.stdout.count("no training starts from MixIT (--init scratch)") == 2
 
 
 def test_the_stand_in_is_fetched_and_every_fault_found(tmp_path, monkeypatch, capsys):

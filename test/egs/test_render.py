@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from mixit_mss.errors import UserError
+from mixit_mss.files import HOST
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "egs" / "midi_band" / "local"))
 
@@ -110,7 +111,7 @@ def test_only_what_is_missing_or_stale_is_made_and_every_time_alike(corpus, tmp_
     wanted = _audio(corpus)
     (out / "unlabelled" / "unlabelled_0001.flac").write_bytes(b"fLaC, but no more")
     (out / "labelled" / "train" / "train_0000" / "bass.flac").unlink()
-    half = out / "unlabelled" / ".unlabelled_0001.77-0123abcd.partial.flac"
+    half = out / "unlabelled" / f".unlabelled_0001.9999999-{HOST}.partial.flac"
     half.write_bytes(b"half a song")
     foreign = out / "unlabelled" / "my own song.flac"
     soundfile.write(foreign, np.zeros((100, 2)), SAMPLE_RATE)

@@ -105,7 +105,7 @@ def test_what_jobs_print_is_kept_in_files(tmp_path):
 
 def test_the_number_of_processes_changes_nothing(tmp_path):
     few, many = (
-        [study_walk.identity(step)["options"] for step in steps_of(QUICK, 1, tmp_path, n, n)[:1]]
+        [study_walk.identity(step).options for step in steps_of(QUICK, 1, tmp_path, n, n)[:1]]
         for n in (1, 8)
     )
     assert few == many

@@ -216,3 +216,38 @@ def test_command_refuses_what_cannot_be(corpus):
     with pytest.raises(UserError, match="--nj 0"):
         score.main(command(folder, "--oracle", "irm", "--nj", "0"))
     assert not (folder / "exp").exists()
+
+
+def test_only_songs_whose_files_changed_are_scored_again(corpus, capsys, monkeypatch):
+    folder, _ = corpus
+    argv = command(folder, "--estimates", str(folder / "estimates"), "--label", "tuned")
+    score.main(argv)
+    scored, plain = [], scoring.score_song
+    monkeypatch.setattr(
+        scoring, "score_song", lambda task: (scored.append(task.song), plain(task))[1]
+    )
+    write(folder / "estimates/a song/bass.wav", noise(5))
+    score.main(argv)
+    assert scored == ["a song"]
+    score.main([*argv, "--order", "4", "--label", "renamed"])
+    assert scored == ["a song"] and read_experiment(folder / "exp/row")["label"] == "renamed"
+    # a reference of the same length: known by its content here, by its time where a table has none
+    write(folder / "refs/b song/vocals.wav", noise(6))
+    score.main(argv)
+    assert scored == ["a song", "b song"]
+    # a table that is gone or was changed is written again, from what is known
+    table = (folder / "exp/row/scores.csv").read_text()
+    for damage in ("", "song,stem"):
+        (folder / "exp/row/scores.csv").write_text(damage)
+        score.main(argv)
+        assert (folder / "exp/row/scores.csv").read_text() == table
+    # elsewhere, and by other paths
+    (folder / "moved").mkdir()
+    for name in ("exp", "estimates", "refs", "manifests"):
+        (folder / name).rename(folder / "moved" / name)
+    monkeypatch.chdir(folder / "moved")
+    capsys.readouterr()
+    score.main(["--manifest", "manifests/labelled", "--out", "exp/row/scores.csv",
+                "--estimates", "estimates", "--label", "tuned"])  # fmt: skip
+    assert "nothing changed" in capsys.readouterr().out
+    assert scored == ["a song", "b song"]

@@ -9,8 +9,8 @@
 # where the songs are there already.  Songs that are on disk need no stage 0: delete this file, and
 # name their folders in run.sh, unlabelled_dir and labelled_dir.
 unlabelled_songs=8 train_songs=2 valid_songs=1 test_songs=1
-if [ -n "$unlabelled_dir" ]; then unlabelled_songs=0; fi
+if [ -n "$unlabelled_dir" ] || ! starts_from_mixit; then unlabelled_songs=0; fi
 if [ -n "$labelled_dir" ]; then train_songs=0 valid_songs=0 test_songs=0; fi
-python ../midi_band/local/make_songs.py --out "$downloads" --unlabelled "$unlabelled_songs" \
+run python ../midi_band/local/make_songs.py --out "$downloads" --unlabelled "$unlabelled_songs" \
   --train "$train_songs" --valid "$valid_songs" --test "$test_songs" \
   --seconds 13 --seed "$seed" --nj "$nj"

@@ -3,5 +3,7 @@
 fetch=(--out "$downloads" --nj "$nj")
 if [ -n "$base_url" ]; then fetch+=(--base-url "$base_url"); fi
 if [ -n "$archives" ]; then fetch+=(--archives "$archives"); fi
-mixit-mss download fma --subset "$fma_subset" --fma-dir "$fma_dir" "${fetch[@]}"
-mixit-mss download musdb18hq --musdb-dir "$musdb_dir" "${fetch[@]}"
+if starts_from_mixit; then
+  run mixit-mss download fma --subset "$fma_subset" --fma-dir "$fma_dir" "${fetch[@]}"
+fi
+run mixit-mss download musdb18hq --musdb-dir "$musdb_dir" "${fetch[@]}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from mixit_mss.bin.main import run
 from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 from mixit_mss.errors import UserError
-from mixit_mss.files import atomic_folder, fingerprint, is_done, mark_done
+from mixit_mss.stamps import Fingerprint, replaced_folder
 
 SONG = "The Easton Ellises - Falcon 69"
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")
@@ -42,11 +42,11 @@ def find_excerpt() -> Path:
 
 def extract(stems: Path, folder: Path) -> None:
     """Decode every stream of the MP4 ``stems`` into ``folder``, unless that was done before."""
-    stamp = fingerprint({"streams": STREAMS}, [stems])
-    if is_done(folder, stamp):
+    wanted = Fingerprint("extract_excerpt", {"streams": STREAMS}, {"stems": stems})
+    if wanted.is_done(folder):
         print(f"{folder}: unchanged")
         return
-    with atomic_folder(folder, replace=True) as partial:
+    with replaced_folder(folder) as partial:
         for number, name in enumerate(STREAMS):
             command = [find_ffmpeg(), "-nostdin", "-v", "error", "-i", str(stems)]
             command += ["-map", f"0:a:{number}", "-c:a", "pcm_f32le", str(partial / f"{name}.wav")]
@@ -54,7 +54,7 @@ def extract(stems: Path, folder: Path) -> None:
             if done.returncode != 0:
                 reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
                 raise UserError(f"{stems}: ffmpeg cannot decode stream {number} ({reason[0]})")
-        mark_done(partial, stamp)
+        wanted.mark_done(partial, [partial / f"{name}.wav" for name in STREAMS])
     print(f"{folder}: {', '.join(STREAMS)}")
 
 

@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import io
-import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -34,17 +30,11 @@ from band_together import LEVELS
 
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
-from mixit_mss.files import (
-    atomic_folder,
-    atomic_path,
-    fingerprint,
-    is_done,
-    mark_done,
-    write_text,
-)
+from mixit_mss.files import atomic_folder, atomic_path, temporary_folder, write_text
+from mixit_mss.files import sweep as sweep_unfinished
+from mixit_mss.stamps import Fingerprint
 
 MARK = "midi_band"
-SCRATCH = ".midi_"
 COLUMNS = (
     "path", "kind", "number", "title", "correlation", "parts_wanted",
     "style", "key", "metre", "tempo", "parts", "programs",
@@ -125,16 +115,17 @@ def sweep(out: Path, orders: Sequence[Order]) -> None:
         *(out / "labelled" / split for split in ("train", "valid", "test")),
     ]
     wanted = {order.path for order in orders}
-    for path in sorted(out.glob(f"{SCRATCH}*")):
-        shutil.rmtree(path)
+    for place in (out, *places):
+        sweep_unfinished(place)
     for place in places:
         for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if path.name.startswith(".") and ".partial" in path.name:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            elif path not in wanted:
-                mixture = path / "mixture.flac" if path.is_dir() else path
-                if read_tag(mixture).startswith(MARK):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path in wanted:
+                continue
+            for file in sorted(path.glob("*.flac")) if path.is_dir() else [path]:
+                if read_tag(file).startswith(MARK):
+                    file.unlink()
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
 
 def song_table(songs: Sequence[tuple[Song, str]], parts: str = MIXED) -> str:
@@ -186,14 +177,13 @@ def make_songs(
         "seed": seed, "seconds": seconds, "correlation": correlation, "parts": parts,
         "fluidsynth": synthesiser.version,
     }  # fmt: skip
-    made_from = fingerprint(options, [synthesiser.soundfont, *code])
-    content = [made_from["options"], list(made_from["inputs"].values())]
-    tag = f"{MARK} {hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]}"
-    stamp = fingerprint({**options, "counts": counts, "tag": tag}, [])
+    files = {"soundfont": synthesiser.soundfont, **{path.name: path for path in code}}
+    tag = f"{MARK} {Fingerprint('make_songs', options, files).digest[:20]}"
+    wanted = Fingerprint("make_songs", {**options, "counts": counts, "tag": tag})
 
     orders = list_orders(out, counts)
     missing = [order for order in orders if any(read_tag(file) != tag for file in order.files)]
-    if not missing and is_done(out, stamp):
+    if not missing and wanted.is_done(out):
         print(f"{out}: all {len(orders)} songs are there, nothing to do")
         return 0
     out.mkdir(parents=True, exist_ok=True)
@@ -203,9 +193,9 @@ def make_songs(
     def compose(kind: str, number: int) -> Song:
         return compose_song(seed, kind, number, seconds, correlation, parts)
 
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=out) as scratch:
+    with temporary_folder(out / "midi") as scratch:
         make = partial(
-            make_song, compose=compose, synthesiser=synthesiser, tag=tag, scratch=Path(scratch),
+            make_song, compose=compose, synthesiser=synthesiser, tag=tag, scratch=scratch,
         )  # fmt: skip
         failed = _make_all(missing, make, nj)
     if failed:
@@ -219,7 +209,8 @@ def make_songs(
         for order in orders
     ]
     write_text(out / "songs.csv", song_table(pairs, parts))
-    mark_done(out, stamp)
+    files = [file for order in orders for file in order.files]
+    wanted.mark_done(out, [out / "songs.csv", *files])
     print(
         f"{out}: {len(missing)} songs made in {time.monotonic() - began:.0f} s, "
         f"{len(orders) - len(missing)} were there"

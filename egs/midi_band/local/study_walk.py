@@ -28,7 +28,8 @@ from study_steps import RECIPE, Step, planned, steps_of
 
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
-from mixit_mss.files import fingerprint, is_done, mark_done, write_json
+from mixit_mss.files import write_json
+from mixit_mss.stamps import Fingerprint
 from mixit_mss.training.config import read_yaml
 
 SECONDS, MACHINES = "seconds.csv", "machines.json"
@@ -36,7 +37,7 @@ NOTING = threading.Lock()  # held by the job that writes to the files of all
 VOLATILE = ("--nj", "--ngpu")  # how the work is spread; nothing depends on them
 
 
-def identity(step: Step) -> dict:
+def identity(step: Step) -> Fingerprint:
     """What the outcome of a step depends on."""
     commands = [
         [word for i, word in enumerate(words) if not {words[i - 1], word} & set(VOLATILE)]
@@ -45,13 +46,14 @@ def identity(step: Step) -> dict:
     configs = [path for path in step.reads if path.suffix == ".yaml"]
     files = [path for path in step.reads if path.suffix != ".yaml"]
     told = {path.name: read_yaml(path) for path in configs}
-    return fingerprint({"commands": commands, "configs": told}, files)
+    inputs = {f"{number} {path.name}": path for number, path in enumerate(files)}
+    return Fingerprint("study", {"commands": commands, "configs": told}, inputs)
 
 
 def is_over(step: Step, folder: Path) -> bool:
     """Whether there is nothing to do."""
     there = all(path.exists() for path in step.writes)
-    return there and is_done(stamp(step, folder), identity(step))
+    return there and identity(step).is_done(stamp(step, folder))
 
 
 def stamp(step: Step, folder: Path) -> Path:
@@ -131,7 +133,7 @@ def take(step: Step, folder: Path, call: Call) -> str:
         note_machine(folder / MACHINES)
         note_seconds(folder / SECONDS, step, seconds)
     print(f"{step.name}: done in {seconds:.0f} s", flush=True)
-    mark_done(stamp(step, folder), identity(step))
+    identity(step).mark_done(stamp(step, folder), [path for path in step.writes if path.is_file()])
     return step.name
 
 
