@@ -11,6 +11,7 @@ from pathlib import Path
 from mixit_mss.errors import UserError
 from mixit_mss.files import write_json
 from mixit_mss.limits import shown
+from mixit_mss.names import printable
 from mixit_mss.reading import read_json
 
 FILE = "experiment.json"
@@ -74,6 +75,7 @@ def read_experiment(folder: str | Path) -> dict:
         raise UserError(
             f"{path} has no label or order; score the experiment with --label and --order"
         )
+    experiment["label"] = printable(experiment["label"])
     return {**dict.fromkeys(KEYS), **experiment}
 
 

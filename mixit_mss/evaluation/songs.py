@@ -158,6 +158,11 @@ def apart(candidates: Sequence[Iterator[str]]) -> list[str]:
 class MixtureStream:
     """A song's mixture in blocks (channel, sample), float32, in bounded memory; iterate once.
 
+    Args:
+        song: the song.
+        audio_stream: which of the audio streams of its files, from 1 on; see
+            :func:`mixit_mss.data.audio.stream`.
+
     Attributes:
         sample_rate: Hz.
         channels: number of channels.
@@ -170,9 +175,9 @@ class MixtureStream:
             together.
     """
 
-    def __init__(self, song: Song) -> None:
+    def __init__(self, song: Song, audio_stream: int | None = None) -> None:
         self._song = song
-        self._streams = [audio.stream(path) for path in song.parts]
+        self._streams = [audio.stream(path, stream=audio_stream) for path in song.parts]
         first = self._streams[0]
         self.sample_rate, self.channels, self.frames = (
             first.sample_rate,
