@@ -261,7 +261,7 @@ def _prepare_all(
     jobs = [(song, folder, settings) for song in songs if key_of[id(song)] not in outcomes]
     results = run_parallel(prepare_song, jobs, num_processes)
     quiet = not sys.stdout.isatty()
-    with journal.going_on(folder, shard) as note:
+    with journal.going_on(folder, set(keys), shard) as note:
         for (song, *_), outcome in track(results, str(folder), total=len(jobs), disable=quiet):
             if outcome is None:
                 outcome = Outcome(

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -81,11 +81,17 @@ class Journal:
         return found
 
     @contextlib.contextmanager
-    def going_on(self, folder: Path, shard: Shard | None = None) -> Iterator[Note]:
-        """Give a function that adds a line: (key, song, outcome)."""
+    def going_on(
+        self, folder: Path, keys: Collection[str], shard: Shard | None = None
+    ) -> Iterator[Note]:
+        """Give a function that adds a line: (key, song, outcome).
+
+        The journal of a shard holds the songs with these ``keys``, the other one all that is known.
+        """
         path = folder / (SHARD_JOURNAL.format(*shard) if shard else JOURNAL)
+        known = [line for key, line in self.lines.items() if not shard or key in keys]
         # Written anew, because a killed run can leave half a line at the end.
-        write_text(path, "".join(json.dumps(line) + "\n" for line in self.lines.values()))
+        write_text(path, "".join(json.dumps(line) + "\n" for line in known))
         with open(path, "a", encoding="utf-8") as file:
 
             def note(key: str, song: Song, outcome: Outcome) -> None:
