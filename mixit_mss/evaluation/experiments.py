@@ -19,7 +19,7 @@ MOST_BYTES = 4 * 2**20
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT and value != ""
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
 
 
 def _is_count(value: object) -> bool:
@@ -31,9 +31,9 @@ def _is_number(value: object) -> bool:
 
 
 LONGEST_TEXT = 100_000  # characters: a command line can be long
-TEXT, COUNT = (_is_text, "some text"), (_is_count, "a count")
+TEXT, COUNT = (_is_text, "text"), (_is_count, "a count")
 KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "label": TEXT,
+    "label": (lambda value: _is_text(value) and bool(value), "some text"),
     "order": (_is_number, "a number"),
     "parameters": COUNT,
     "steps": COUNT,

@@ -24,8 +24,8 @@ def write_run(folder: Path, command: str, network: dict, config: dict) -> None:
         return
     path = folder / FILE
     try:
-        starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
-    except (OSError, ValueError, KeyError):
+        starts = list(json.loads(path.read_text(encoding="utf-8"))["starts"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         starts = []
     start = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import unicodedata
 
 import numpy as np
 import pytest
@@ -273,6 +274,22 @@ def test_files_that_would_share_a_name_keep_what_tells_them_apart(tmp_path):
     (tmp_path / "link.wav").symlink_to("same.wav")
     again = [paths[0], tmp_path / "x/../same.wav", tmp_path / "link.wav"]
     assert [song.name for song in find_songs(again)] == ["same"]
+
+
+def test_names_of_the_same_letters_in_other_code_points_are_told_apart(tmp_path):
+    forms = [unicodedata.normalize(form, "Beyonc\u00e9") for form in ("NFC", "NFD")]
+    for form in forms:
+        make_song(tmp_path / f"{form}.wav")
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("this disk takes them for one")
+    (one,) = find_songs([tmp_path / f"{forms[1]}.wav"])
+    assert one.name == forms[1]
+    names = [song.name for song in find_songs([tmp_path])]
+    assert len({unicodedata.normalize("NFC", name) for name in names}) == 2
+    assert sorted(name.partition("~")[0] for name in names) == sorted(forms)
+    outcomes = run(find_songs([tmp_path]), tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["separated"] * 2
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", ["...wav", "..wav", ".wav", "-x.wav", "a\nb.wav", "caf\udce9.wav"])
