@@ -148,9 +148,22 @@ def _line(key: str, song: Song, outcome: Outcome) -> dict:
 
 def _check(line: dict) -> None:
     """Raise ValueError or the like for what is no line of ours."""
-    texts = [line["key"], *line["files"]]
-    texts += [track[name] for track in line["tracks"] for name in ("stem", "path", "source")]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(line["rejected"], list):
+    texts, numbers = [line["key"], *line["files"]], []
+    for row in line["rejected"]:
+        path, reason, detail = row
+        texts += [path, reason, detail]
+    for track in line["tracks"]:
+        texts += [track[name] for name in ("stem", "path", "source", "content")]
+        numbers += [track[name] for name in ("frames", "sample_rate", "channels")]
+        numbers += [track["segment_frames"], track["stored_bytes"]]
+        numbers += [*track["starts"], *track["dropped"]]
+    lists = [line["files"], line["rejected"], line["tracks"]]
+    lists += [track[name] for track in line["tracks"] for name in ("starts", "dropped")]
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int and 0 <= number < 2**62 for number in numbers)
+        and all(isinstance(part, list) for part in lists)
+    ):
         raise ValueError("no line of a journal")
 
 
