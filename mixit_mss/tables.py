@@ -89,6 +89,15 @@ def read_large_table(path: str | Path, columns: Mapping[str, Kind], most: int) -
     return table[list(columns)]
 
 
+def check_text(path: str | Path, most: int) -> None:
+    """See that a file is UTF-8 text of bearable size, before something else reads it.
+
+    Raises:
+        UserError: it is not.
+    """
+    _looked_through(path, most)
+
+
 def columns_of(path: str | Path, most: int = MOST_BYTES) -> list[str]:
     """The header of a table."""
     return _header(path, most)[0]
