@@ -32,12 +32,16 @@ LARGEST = 1e30
 
 
 class Kind(enum.Enum):
-    """What the cells of a column hold; ``GAPPED`` are numbers, or empty, which is nan."""
+    """What the cells of a column hold.
+
+    ``GAPPED`` are numbers, or empty, which is nan; ``RATIO`` are such in dB, which can be infinite.
+    """
 
     TEXT = "str"
     WHOLE = "int64"
     NUMBER = "float64"
     GAPPED = "float64 or nothing"
+    RATIO = "float64, infinite or nothing"
 
 
 class _Shape(NamedTuple):
@@ -63,7 +67,7 @@ def read_table(
     for line, row in rows(path, columns, most):
         for name, kind in columns.items():
             values[name].append(value_of(row[name], kind, path, name, line))
-    types = {name: "float64" if k is Kind.GAPPED else k.value for name, k in columns.items()}
+    types = {name: kind.value.split(",")[0].split()[0] for name, kind in columns.items()}
     return pd.DataFrame(
         {name: pd.Series(values[name], dtype=object if types[name] == "str" else types[name])
          for name in columns}
@@ -149,8 +153,10 @@ def value_of(text: str, kind: Kind, path: str | Path, column: str, line: int) ->
         if not re.fullmatch("-?[0-9]{1,18}", text):
             raise _fault(path, column, line, f"{shown(text)} is no whole number")
         return int(text)
-    if kind is Kind.GAPPED and text.strip().lower() in ("", "nan"):
+    if kind in (Kind.GAPPED, Kind.RATIO) and text.strip().lower() in ("", "nan"):
         return math.nan
+    if kind is Kind.RATIO and text in ("inf", "-inf"):
+        return float(text)
     try:
         number = float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:

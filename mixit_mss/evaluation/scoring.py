@@ -219,9 +219,10 @@ def read_scores(path: str | Path) -> pd.DataFrame:
 
 
 def _read_scores(path: Path) -> pd.DataFrame:
-    kinds = dict.fromkeys(columns_of(path), Kind.GAPPED)
-    kinds = {name: kinds.get(name, Kind.GAPPED) for name in (*COLUMNS, *kinds)}
-    scores = read_table(path, {**kinds, "song": Kind.TEXT, "stem": Kind.TEXT})
+    kinds = dict.fromkeys((*COLUMNS, *columns_of(path)), Kind.RATIO)
+    kinds |= {"song": Kind.TEXT, "stem": Kind.TEXT}
+    kinds |= {"usdr": Kind.GAPPED, "usdr_per_channel": Kind.GAPPED}  # which are always finite
+    scores = read_table(path, kinds)
     if not len(scores):
         raise UserError(f"'{path}' holds no song")
     for name in ("song", "stem"):

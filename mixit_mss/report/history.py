@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mixit_mss.errors import UserError
@@ -39,7 +40,7 @@ def read_history(path: str | Path) -> pd.DataFrame:
     try:
         known = columns_of(path)
         losses = [name for name in LOSSES if name in known or name in NEEDED]
-        table = read_table(path, {"step": Kind.GAPPED, **dict.fromkeys(losses, Kind.GAPPED)})
+        table = read_table(path, {"step": Kind.GAPPED, **dict.fromkeys(losses, Kind.RATIO)})
         if not len(table):
             raise UserError(f"'{path}' holds no epoch")
         if not table["step"].ge(0).all():
@@ -51,4 +52,4 @@ def read_history(path: str | Path) -> pd.DataFrame:
     for name in LOSSES:
         if name not in table:
             table[name] = float("nan")
-    return table
+    return table.replace([np.inf, -np.inf], np.nan)  # a training that diverged
