@@ -117,11 +117,16 @@ def test_every_table_of_an_experiment(tmp_path, name):
     assert name in refused(read, path)
 
 
-@pytest.mark.parametrize("cell", ["one", "inf", "-inf", "1e308", "1_0", "0x10", "\u0664", "1,0"])
-@pytest.mark.parametrize("name", ["scores.csv", "history.csv", "votes.csv"])
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        (name, cell)
+        for name in ("scores.csv", "history.csv", "votes.csv")
+        for cell in ("one", "inf", "-inf", "1e308", "1_0", "0x10", "\u0664", "1,0")
+        if name != "history.csv" or "inf" not in cell  # a training may diverge: see below
+    ],
+)
 def test_a_number_that_cannot_be_is_found(tmp_path, name, cell):
-    if name == "history.csv" and "inf" in cell:
-        pytest.skip("a training that diverged: see below")
     header, first, last = GOOD[name].splitlines()[:3]
     cells = first.split(",")
     cells[2 if name == "scores.csv" else 1] = cell
