@@ -22,8 +22,8 @@ def write_run(records: Records, command: str, network: dict, config: dict) -> No
         return
     records.begin()
     try:
-        starts = json.loads(records.read(RUN) or "")["starts"]
-    except (ValueError, KeyError, TypeError):
+        starts = list(json.loads(records.read(RUN) or "")["starts"])
+    except (ValueError, LookupError, TypeError, RecursionError):
         starts = []
     start = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
