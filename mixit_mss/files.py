@@ -13,13 +13,12 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MODEL_FILES = (WEIGHTS, CONFIG, "README.md")  # of a model folder: stamps name them
 MAX_NAME_BYTES = 255
-STAMP = ".done.json"
 DAY = 86400.0
 # of the temporary names of this machine: another machine's processes cannot be looked up
 HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
@@ -173,45 +172,3 @@ def write_json(path: str | Path, content: object) -> None:
     except UnicodeEncodeError:
         text = json.dumps(content, indent=2)
     write_text(path, text + "\n")
-
-
-def fingerprint(options: dict, inputs: Iterable[str | Path]) -> dict:
-    """What a stage's result depends on: its options, and the files that it reads.
-
-    A file counts by its content up to 64 MiB and by size and time above; a folder by the name, size
-    and time of every file in it.  Missing inputs count as missing.
-    """
-    return {
-        "options": json.loads(json.dumps(options, default=str)),
-        "inputs": {str(path): _digest(Path(path)) for path in inputs},
-    }
-
-
-def is_done(folder: str | Path, wanted: dict) -> bool:
-    """Whether ``folder`` carries the stamp of exactly this :func:`fingerprint`."""
-    try:
-        return json.loads((Path(folder) / STAMP).read_text(encoding="utf-8")) == wanted
-    except (OSError, ValueError):
-        return False
-
-
-def mark_done(folder: str | Path, finished: dict) -> None:
-    """Stamp ``folder`` as the complete result of this :func:`fingerprint`."""
-    write_json(Path(folder) / STAMP, finished)
-
-
-def _digest(path: Path) -> str:
-    if path.is_dir():
-        listing = hashlib.sha256()
-        for file in sorted(path.rglob("*")):
-            if file.is_file() and not file.name.startswith("."):
-                stat = file.stat()
-                line = f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-                listing.update(line.encode("utf-8", "surrogateescape"))
-        return listing.hexdigest()
-    if not path.exists():
-        return "missing"
-    stat = path.stat()
-    if stat.st_size > 64 * 2**20:
-        return f"{stat.st_size} bytes at {stat.st_mtime_ns}"
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,6 @@ from markupsafe import Markup
 
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.scoring import summarise
-from mixit_mss.files import STAMP
 from mixit_mss.reading import read_text
 from mixit_mss.report import paper, svg
 from mixit_mss.report.history import find_history, read_history
@@ -35,7 +33,9 @@ from mixit_mss.report.results import (
     fact_text,
     unique_titles,
 )
+from mixit_mss.stamps import read_stamp
 
+TRAININGS = ("pretrain", "finetune")
 MOST_CONFIG = 2**20  # bytes
 METRICS = {
     "usdr": ("uSDR", "mean over songs"),
@@ -241,11 +241,9 @@ def _recipe(row: Experiment, title: str) -> Recipe:
 
 def _config(row: Experiment) -> str:
     """What the run was told, as YAML: from its stamp, which holds every value, or its file."""
-    try:
-        stamp = json.loads((row.folder / STAMP).read_text(encoding="utf-8"))
-        return yaml.safe_dump(stamp["options"], sort_keys=False, default_flow_style=None)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    for result in read_stamp(row.folder):
+        if result.command in TRAININGS:
+            return yaml.safe_dump(result.options, sort_keys=False, default_flow_style=None)
     config = str(row.facts["config"] or "")
     try:
         return read_text(config, MOST_CONFIG) if config.endswith((".yaml", ".yml")) else ""

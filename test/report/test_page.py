@@ -26,6 +26,7 @@ from mixit_mss.report.history import read_history
 from mixit_mss.report.listening import choose_songs, fit_page, liveliest_second, mp3
 from mixit_mss.report.power import power_image
 from mixit_mss.report.results import Experiment, unique_titles
+from mixit_mss.stamps import Result, write_stamp
 
 RATE, SECONDS = 16000, 6
 STEMS = {"vocals": 440.0, "bass": 110.0}  # Hz
@@ -84,8 +85,8 @@ def recipe(tmp_path_factory):
         "epoch,step,lr,train_loss,val_loss,val_usdr,seconds\n"
         "1,10,0.001,-1.5,,,3\n2,20,0.001,-2.5,-2.25,4.5,3\n"
     )
-    stamp = {"options": {"config": {"loss": {"threshold": "<b>"}}}, "inputs": {"/secret": "1"}}
-    (root / "exp/tuned/.done.json").write_text(json.dumps(stamp))
+    told = {"config": {"loss": {"threshold": "<b>"}}}
+    write_stamp(root / "exp/tuned", [Result("finetune", told, {"/secret": "1"})])
     make(root)
     return root
 

@@ -59,7 +59,7 @@ def test_no_flipped_bit_gives_other_weights(tmp_path):
     path = tmp_path / "last.ckpt"
     whole, good = path.read_bytes(), checkpoint(7)["state_dict"]
     generator, found = random.Random(0), 0
-    for _ in range(300):
+    for _ in range(600):
         path.write_bytes(whole)
         flip(path, generator.randrange(len(whole)), generator.randrange(8))
         if damage_of(path):
