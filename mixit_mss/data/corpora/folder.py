@@ -103,7 +103,8 @@ def find_unlabelled(folder: str | Path, apart: Collection[str] = ()) -> Found:
     """
     found, paths = Found(), []
     root = _existing(folder)
-    for path in sorted(_files(root)):
+    hidden: list[str] = []
+    for path in sorted(_files(root, hidden)):
         name = os.path.basename(path)
         if _is_hidden(name):
             if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("._"):
@@ -115,8 +116,10 @@ def find_unlabelled(folder: str | Path, apart: Collection[str] = ()) -> Found:
             paths.append(path)
         else:
             found.left_out.append((path, NO_AUDIO))
+    found.left_out += [(path, HIDDEN) for place in sorted(hidden) for path in _called_audio(place)]
     if not paths:
-        but = f" but {len(found.left_out)} {APART}" if any(apart) and found.left_out else ""
+        count = sum(why == APART for _, why in found.left_out)
+        but = f" but {count} {APART}" if count else ""
         raise UserError(f"'{folder}' holds no song, that is, no file with audio in it{but}")
     names = [PurePath(path).relative_to(root) for path in paths]
     short = [_without_suffix(name) for name in names]
@@ -156,8 +159,8 @@ def find_labelled(folder: str | Path, stems: list[str]) -> Found:
         if not (root / split).is_dir():
             continue
         if split not in SPLITS:
-            if not _is_hidden(split):
-                found.left_out += [(path, STRAY) for path in _called_audio(root / split)]
+            why = HIDDEN if _is_hidden(split) else STRAY
+            found.left_out += [(path, why) for path in _called_audio(root / split)]
             continue
         for song in sorted((root / split).iterdir(), key=lambda entry: entry.name):
             if not song.is_dir():
@@ -255,8 +258,12 @@ def _is_below(path: str, places: Collection[str]) -> bool:
     return any(real == place or real.startswith(f"{place}/") for place in places)
 
 
-def _called_audio(folder: Path) -> Iterator[str]:
-    return (path for path in sorted(_files(folder)) if path.lower().endswith(AUDIO_SUFFIXES))
+def _called_audio(folder: str | Path) -> Iterator[str]:
+    return (
+        path
+        for path in sorted(_files(folder))
+        if path.lower().endswith(AUDIO_SUFFIXES) and not os.path.basename(path).startswith("._")
+    )
 
 
 def _is_song(path: str) -> bool:
@@ -286,8 +293,11 @@ def _existing(folder: str | Path) -> Path:
     return Path(os.path.abspath(folder))
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """Paths of files, through links to folders, but into no folder twice and no hidden one."""
+def _files(folder: str | Path, hidden: list[str] | None = None) -> Iterator[str]:
+    """Paths of files, through links to folders, but into no folder twice and no hidden one.
+
+    Hidden ones are added to ``hidden``.
+    """
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -295,6 +305,8 @@ def _files(folder: Path) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
+        if hidden is not None:
+            hidden += [os.path.join(parent, name) for name in folders if _is_hidden(name)]
         folders[:] = sorted(
             name for name in folders if not _is_hidden(name) and not name.startswith("__MACOSX")
         )
