@@ -23,6 +23,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mixit_mss.data import audio
 from mixit_mss.errors import UserError
@@ -94,11 +95,10 @@ def separate_upload(
     notes = separate_song(model, Song(song.stem, (song,)), folder, options, count)
     names = output_files(output_names(model, options), options.audio_format)
     files = {name: folder / file for name, file in names.items()}
-    title = file_name(song.stem)
-    archive = inside(folder, folder / f"{title} stems.zip")
+    archive = inside(folder, folder / f"{file_name(song.stem)} stems.zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
         for file in files.values():
-            packed.write(file, f"{title}/{file.name}")
+            packed.write(file, f"{file_name(song.stem)}/{file.name}")
     return {**files, "all": archive}, notes
 
 
@@ -277,7 +277,7 @@ def _kept_apart(folder: str) -> Iterator[None]:
             super().__init__(*values, **named)
             self.sha.update(secrets.token_bytes(32))  # the folder's name
 
-    wanted = [(route_utils, "GradioUploadFile", Upload)]
+    wanted: list[tuple[Any, str, Any]] = [(route_utils, "GradioUploadFile", Upload)]
     for module in (route_utils, routes):  # where it was imported before
         if hasattr(module, "DEFAULT_TEMP_DIR"):
             wanted.append((module, "DEFAULT_TEMP_DIR", folder))

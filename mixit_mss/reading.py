@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from mixit_mss.errors import UserError
+from mixit_mss.limits import shown
 
 
 def read_text(path: str | Path, most: int) -> str:
@@ -41,3 +45,25 @@ def _read(path: str | Path, most: int) -> bytes:
     if len(content) > most:
         raise UserError(f"{path}: is larger than {most // 1024} KiB, which such a file never is")
     return content
+
+
+def read_json(path: str | Path, most: int) -> Any:
+    """What a regular file of JSON holds; numbers are finite.
+
+    Raises:
+        UserError: as :func:`read_text`, or it is not JSON.
+    """
+    text = read_text(path, most)
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error})") from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(shown(text))

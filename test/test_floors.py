@@ -11,6 +11,7 @@ FLOORS = {
     "imports": 0,
     "names": 0,
     "stamps": 0,
+    "tables": 0,
     "limits": 0,
     "machine": 0,
     "reading": 0,

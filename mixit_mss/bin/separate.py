@@ -120,6 +120,13 @@ leading dot, %0A a line feed and so on, and names longer than 196 bytes are cut.
         help="wav: 32-bit float, never clips; wav24, wav16; flac: 24-bit; flac16; mp3: 320 kbit/s",
     )
     parser.add_argument(
+        "--audio-stream",
+        type=arguments.ranged(limits.AUDIO_STREAM),
+        metavar="N",
+        help="which audio stream of a video with several, from 1 on; if not given, the one that is "
+        "marked as default or else has most channels, which is then said",
+    )
+    parser.add_argument(
         "--chunk-seconds",
         type=arguments.ranged(limits.CHUNK_SECONDS),
         default=12.0,
@@ -220,6 +227,7 @@ def _options(args: argparse.Namespace) -> Options:
         window=args.window,
         half=args.half,
         audio_format=args.format,
+        audio_stream=args.audio_stream,
     )
 
 

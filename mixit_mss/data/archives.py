@@ -22,6 +22,7 @@ from mixit_mss.data.partial import received_bytes
 from mixit_mss.errors import UserError
 from mixit_mss.files import write_text
 from mixit_mss.stamps import STAMP, Fingerprint
+from mixit_mss.tables import Kind, rows, value_of
 
 
 @dataclass(frozen=True)
@@ -77,23 +78,26 @@ def listed_archives(table: str | Path, known: Mapping[str, Archive]) -> dict[str
     Raises:
         UserError: the table cannot be read, or lacks one of ``known``.
     """
-    try:
-        with open(table, encoding="utf-8", newline="") as file:
-            rows = {row["archive"]: row for row in csv.DictReader(file)}
-        return {
-            key: replace(
-                archive,
-                size=int(rows[archive.name]["bytes"]),
-                extracted_size=int(rows[archive.name]["extracted_bytes"]),
-                checksums={"sha256": rows[archive.name]["sha256"]},
-                size_tolerance=0.0,
-            )
-            for key, archive in known.items()
-        }
-    except KeyError as error:
-        raise UserError(f"'{table}' has no column or archive {error}") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"'{table}' cannot be read as a table of archives ({error})") from error
+    listed: dict[str, tuple[int, int, str]] = {}
+    for line, row in rows(table, ("archive", "bytes", "extracted_bytes", "sha256")):
+        size, extracted = (
+            int(value_of(row[name], Kind.WHOLE, table, name, line))
+            for name in ("bytes", "extracted_bytes")
+        )
+        listed[row["archive"]] = (size, extracted, row["sha256"])
+    missing = [archive.name for archive in known.values() if archive.name not in listed]
+    if missing:
+        raise UserError(f"'{table}' has no archive '{missing[0]}'")
+    return {
+        key: replace(
+            archive,
+            size=listed[archive.name][0],
+            extracted_size=listed[archive.name][1],
+            checksums={"sha256": listed[archive.name][2]},
+            size_tolerance=0.0,
+        )
+        for key, archive in known.items()
+    }
 
 
 def obtain(

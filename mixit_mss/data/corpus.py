@@ -327,12 +327,11 @@ def _finished(folder: Path) -> tuple[Manifest, pd.DataFrame] | None:
 
 def _check_songs(songs: list[Song], settings: Settings, folder: Path) -> None:
     """See that no two songs would be stored under one name, and that none is where we delete."""
-    unlabelled = isinstance(settings, UnlabelledSettings)
     ours = os.path.join(os.path.abspath(folder), "")
     seen: dict[str, str] = {}
     for song in songs:
         for stem, path in song.files:
-            place = stored_path(song, None if unlabelled else stem, settings.store)
+            place = stored_path(song, stem, settings)
             if place in seen:
                 raise UserError(
                     f"'{seen[place]}' and '{path}' are both listed as song '{song.name}'; "

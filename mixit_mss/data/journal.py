@@ -152,14 +152,21 @@ def _line(key: str, song: Song, outcome: Outcome) -> dict:
 def _check(line: dict) -> None:
     """Raise ValueError or the like for what is no line of ours."""
     texts, numbers = [line["key"], line.get("heard", ""), *line["files"]], []
+    for row in line["rejected"]:
+        path, reason, detail = row
+        texts += [path, reason, detail]
     for track in line["tracks"]:
         texts += [track[name] for name in ("stem", "path", "source", "content")]
         numbers += [track[name] for name in NUMBERS] + [*track["starts"], *track["dropped"]]
-    whole = all(type(number) is int and 0 <= number < 2**63 for number in numbers)
-    rejected = isinstance(line["rejected"], list)
+    lists = [line["files"], line["rejected"], line["tracks"]]
+    lists += [track[name] for track in line["tracks"] for name in ("starts", "dropped")]
     decibels = line.get("mixture_snr")
-    measured = decibels is None or (isinstance(decibels, float) and math.isfinite(decibels))
-    if not (whole and rejected and measured and all(isinstance(text, str) for text in texts)):
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int and 0 <= number < 2**62 for number in numbers)
+        and all(isinstance(part, list) for part in lists)
+        and (decibels is None or (isinstance(decibels, float) and math.isfinite(decibels)))
+    ):
         raise ValueError("no line of a journal")
 
 

@@ -25,6 +25,7 @@ import pandas as pd
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
 from mixit_mss.names import path_of, path_text, printable
+from mixit_mss.tables import Kind, columns_of, read_large_table
 
 TRACK_COLUMNS = {
     "track": "int64",
@@ -44,6 +45,7 @@ SPLITS = ("train", "valid", "test")
 # Up to here a path is written relative to its table, so that a recipe's folder can be moved:
 # data/<corpus>/tracks.csv -> ../../downloads/<song>.
 MAX_CLIMB = 2
+MOST_BYTES = 2**30  # 40 million segments
 
 
 class Segments(NamedTuple):
@@ -247,30 +249,10 @@ def portable_path(path: str | Path, folder: str | Path) -> str:
 
 
 def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
-    options = {"keep_default_na": False, "encoding": "utf-8"}
-    numbers = [name for name, kind in columns.items() if kind != "str"]
-    try:
-        header = pd.read_csv(path, nrows=0, **options).columns
-        needed = [name for name in columns if name not in LATER_COLUMNS]
-        for name in needed:
-            if name not in header:
-                raise UserError(f"'{path}' has no column '{name}'; it needs {', '.join(needed)}")
-        columns = {name: kind for name, kind in columns.items() if name in header}
-        table = pd.read_csv(path, usecols=list(columns), dtype=columns, **options)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is not a CSV table ({str(error).strip()})") from error
-    except (ValueError, OverflowError) as error:
-        # Something is no number; look for it slowly, now that there is something to find.
-        text = pd.read_csv(path, usecols=list(columns), dtype=str, **options).fillna("")
-        for name in numbers:
-            bad = ~text[name].str.fullmatch(r"-?\d{1,18}")
-            _first(
-                bad, path, name, lambda row, name=name: f"'{text[name][row]}' is no whole number"
-            )
-        raise UserError(f"'{path}' cannot be read ({error})") from error
-    strings = [name for name, kind in columns.items() if kind == "str"]
-    table[strings] = table[strings].fillna("")
-    return table[list(columns)]
+    header = columns_of(path, MOST_BYTES)
+    wanted = [name for name in columns if name in header or name not in LATER_COLUMNS]
+    kinds = {name: Kind(columns[name]) for name in wanted}
+    return read_large_table(path, kinds, MOST_BYTES)
 
 
 def _look(path: str) -> str:

@@ -135,8 +135,7 @@ def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) 
         return _prepare_stems(song, folder, settings)
     except Rejection as rejection:
         for stem, _ in song.files:
-            kept = None if isinstance(settings, UnlabelledSettings) else stem
-            (folder / stored_path(song, kept, settings.store)).unlink(missing_ok=True)
+            (folder / stored_path(song, stem, settings)).unlink(missing_ok=True)
         return Outcome(rejected=[rejection.args])
     except UserError:
         raise
@@ -145,22 +144,24 @@ def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) 
         return Outcome(rejected=[(song.files[0][1], "failed", detail)])
 
 
-def stored_path(song: Song, stem: str | None, store: str) -> str:
-    """Where the audio of a song lies in its corpus, of one stem or, if None, of the mixture.
+def stored_path(song: Song, stem: str, settings: Settings) -> str:
+    """Where the corpus folder keeps a file of a song.
 
     Raises:
         UserError: the song or the stem has no name.
     """
-    audio_folder = Path("audio") / file_name(song.split) if stem and song.split else Path("audio")
-    if stem is None:
-        return place(audio_folder, distinct(song.name), f".{store}").as_posix()
-    folder = place(audio_folder, distinct(song.name))
-    return inside(folder, folder / f"{file_name(stem)}.{store}").as_posix()
+    folder = Path("audio")
+    if isinstance(settings, UnlabelledSettings):
+        return place(folder, distinct(song.name), f".{settings.store}").as_posix()
+    if song.split:
+        folder = place(folder, song.split)
+    folder = place(folder, distinct(song.name))
+    return inside(folder, folder / f"{file_name(stem)}.{settings.store}").as_posix()
 
 
 def _prepare_mixture(song: Song, folder: Path, settings: UnlabelledSettings) -> Outcome:
     (stem, source), *_ = song.files
-    stored = stored_path(song, None, settings.store)
+    stored = stored_path(song, stem, settings)
     track, meter = _store(stem, source, folder, stored, settings, settings.silence.interval_seconds)
     segments = segment_table(
         meter.power,
@@ -189,7 +190,7 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
         return Outcome(tracks, mixture_snr=agreement, heard=_as_heard(song, settings, tracks))
     outcome = Outcome()
     for stem in settings.stems:
-        stored = stored_path(song, stem, settings.store)
+        stored = stored_path(song, stem, settings)
         track, meter = _store(
             stem, files[stem], folder, stored, settings, settings.activity.chunk_seconds
         )

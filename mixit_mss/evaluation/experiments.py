@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from mixit_mss.errors import UserError
 from mixit_mss.files import write_json
+from mixit_mss.limits import shown
+from mixit_mss.names import printable
+from mixit_mss.reading import read_json
 
 FILE = "experiment.json"
-KEYS = ("label", "order", "parameters", "steps", "seed", "commit", "command", "config")
+MOST_BYTES = 4 * 2**20
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 10**18
+
+
+LONGEST_TEXT = 100_000  # characters: a command line can be long
+TEXT, COUNT = (_is_text, "text"), (_is_count, "a count")
+KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "label": (lambda value: _is_text(value) and bool(value), "some text"),
+    "order": (_is_number, "a number"),
+    "parameters": COUNT,
+    "steps": COUNT,
+    "seed": (_is_number, "a number"),
+    "commit": TEXT,
+    "command": TEXT,
+    "config": TEXT,
+}
+"""What each key of the file holds, as a check and in words; any may be null."""
+KEYS = tuple(KINDS)
 
 
 def write_experiment(folder: str | Path, **known: object) -> None:
@@ -44,6 +75,7 @@ def read_experiment(folder: str | Path) -> dict:
         raise UserError(
             f"{path} has no label or order; score the experiment with --label and --order"
         )
+    experiment["label"] = printable(experiment["label"])
     return {**dict.fromkeys(KEYS), **experiment}
 
 
@@ -83,11 +115,16 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def _read(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"{path} is not JSON ({error}); remove it and run its stage again"
-        ) from error
+        content = read_json(path, MOST_BYTES)
+    except UserError as error:
+        raise UserError(f"{error}; remove it and run its stage again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a table of keys; remove it and run its stage again")
+    for name, (known, what) in KINDS.items():
+        value = content.get(name)
+        if value is not None and not known(value):
+            raise UserError(
+                f"{path}: {name} is {shown(value)} and must be {what}; remove the file and run its "
+                "stage again"
+            )
     return content

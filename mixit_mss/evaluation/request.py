@@ -21,6 +21,7 @@ LIMITS: dict[str, limits.Whole | limits.Number] = {
     "hop_seconds": limits.CHUNK_SECONDS,
     "batch_size": limits.CHUNKS_AT_ONCE,
     "shifts": limits.SHIFTS,
+    "audio_stream": limits.AUDIO_STREAM,
 }
 """Of the attributes of :class:`Options` that are numbers."""
 
@@ -41,6 +42,8 @@ class Options:
         window: how overlapping chunks are weighted: ``flat``, the paper's plain mean, or ``fade``.
         half: compute in 16 bits where that is safe (automatic mixed precision).
         audio_format: one of :data:`~mixit_mss.data.encoding.ENCODINGS`.
+        audio_stream: which of a video's audio streams, from 1 on; None for the one that is marked as
+            default, or else has most channels.
     """
 
     stems: tuple[str, ...] | None = None
@@ -53,11 +56,14 @@ class Options:
     window: str = "flat"
     half: bool = False
     audio_format: str = "wav"
+    audio_stream: int | None = None
 
     def __post_init__(self) -> None:
         for name, limit in LIMITS.items():
+            if (value := getattr(self, name)) is None and name == "audio_stream":
+                continue
             try:
-                limit.check(getattr(self, name))
+                limit.check(value)
             except ValueError as error:
                 raise UserError(f"--{name.replace('_', '-')} {error}") from error
         if not 0 < self.hop_seconds <= self.chunk_seconds:
@@ -96,6 +102,8 @@ def fingerprint_of(song: Song, model: str, options: Options) -> Fingerprint:
     """
     asked = asdict(options)
     del asked["batch_size"]
+    if options.audio_stream is None:
+        del asked["audio_stream"]
     asked["stems"] = None if options.stems is None else sorted(set(options.stems))
     file = model.removeprefix("official:")
     inputs: dict[str, str | Path] = {}

@@ -28,14 +28,17 @@ from mixit_mss.evaluation.metrics import SongScores
 from mixit_mss.evaluation.oracles import ideal_ratio_mask, mixture_as_estimate
 from mixit_mss.evaluation.songs import manifest_songs
 from mixit_mss.files import write_text
+from mixit_mss.limits import shown
 from mixit_mss.names import file_name, place, printable
 from mixit_mss.stamps import Fingerprint, foreign_files, own_files
+from mixit_mss.tables import Kind, columns_of, read_table
 
 if TYPE_CHECKING:
     from mixit_mss.data.manifest import Manifest
 
 SCORES_FILE = "scores.csv"
 COLUMNS = ("song", "stem", "usdr", "usdr_per_channel", "csdr")
+MOST_STEMS = 256
 ORACLES = ("mixture", "irm")
 
 
@@ -255,20 +258,32 @@ def scores_text(scores: pd.DataFrame) -> str:
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
-    """Read a table of :func:`write_scores`."""
+    """Read a table of :func:`write_scores`.
+
+    Raises:
+        UserError: it is none.
+    """
     try:
-        scores = pd.read_csv(
-            path,
-            dtype={"song": str, "stem": str},
-            keep_default_na=False,
-            na_values=[""],
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); run mixit-mss score for it") from error
-    missing = [column for column in COLUMNS if column not in scores.columns]
-    if missing or not len(scores):
-        what = f"lacks the column {missing[0]}" if missing else "holds no song"
-        raise UserError(f"{path} {what}; run mixit-mss score for it again")
+        return _read_scores(Path(path))
+    except UserError as error:
+        raise UserError(f"{error}; run mixit-mss score for it again") from error
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    kinds = dict.fromkeys((*COLUMNS, *columns_of(path)), Kind.RATIO)
+    kinds |= {"song": Kind.TEXT, "stem": Kind.TEXT}
+    kinds |= {"usdr": Kind.GAPPED, "usdr_per_channel": Kind.GAPPED}  # which are always finite
+    scores = read_table(path, kinds)
+    if not len(scores):
+        raise UserError(f"'{path}' holds no song")
+    for name in ("song", "stem"):
+        scores[name] = list(map(printable, scores[name]))
+    if (count := scores["stem"].nunique()) > MOST_STEMS:
+        raise UserError(f"'{path}' has {count} stems, more than anybody separates")
+    twice = scores[scores.duplicated(["song", "stem"])]
+    if len(twice):
+        song, stem = twice.iloc[0][["song", "stem"]]
+        raise UserError(f"'{path}' has two scores of {shown(stem)} in the song {shown(song)}")
     return scores
 
 

@@ -30,6 +30,7 @@ from mixit_mss.evaluation.delivery import delivered, one_at_a_time
 from mixit_mss.evaluation.request import Options, fingerprint_of, is_done, output_files
 from mixit_mss.evaluation.songs import Song, list_songs
 from mixit_mss.imports import importing
+from mixit_mss.machine import is_out_of_memory
 from mixit_mss.names import place, printable
 
 if TYPE_CHECKING:
@@ -153,8 +154,6 @@ class _Work:
         return outcome
 
     def _attempt(self, song: Song, progress: Progress) -> Outcome:
-        import torch
-
         from mixit_mss.evaluation.song_stream import write_stems, written_names
 
         name, begin = printable(song.name), time.monotonic()
@@ -174,10 +173,8 @@ class _Work:
         except (UserError, OSError) as error:
             self.disk_full = _is_full(error)
             return Outcome(song.name, "failed", _reason(song, error))
-        except (MemoryError, torch.OutOfMemoryError):
-            return Outcome(song.name, "failed", _too_large(song))
         except Exception as error:  # a night's work goes on; the traceback says what to mend
-            if "DefaultCPUAllocator" in str(error):
+            if is_out_of_memory(error):
                 return Outcome(song.name, "failed", _too_large(song))
             if sys.stderr is not None:
                 traceback.print_exc()

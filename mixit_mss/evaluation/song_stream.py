@@ -75,7 +75,7 @@ def write_stems(
     """The work of :func:`separate_song`, with the song's length."""
     outputs = output_names(model, options)
     files = output_files(written_names(model, options), options.audio_format)
-    with MixtureStream(song) as mixture, contextlib.ExitStack() as stack:
+    with MixtureStream(song, options.audio_stream) as mixture, contextlib.ExitStack() as stack:
         rate, channels = mixture.sample_rate, mixture.channels
         check_encoding(options.audio_format, rate, channels)
         tags, seconds = describe(song.parts[0]) if len(song.parts) == 1 else ({}, None)
@@ -217,7 +217,7 @@ class _Spool:
             file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close()
             self._files.append(file)
             done, parts = 0, len(self._firsts)
-            with MixtureStream(self._song) as mixture:
+            with MixtureStream(self._song, self._options.audio_stream) as mixture:
                 blocks = (block[first : first + self._step] for block in mixture)
                 estimates = _estimates(
                     *(self._model, blocks, self._rate, self._channels),

@@ -6,6 +6,8 @@ import glob
 import hashlib
 import itertools
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -16,7 +18,7 @@ import numpy as np
 from mixit_mss.data import audio
 from mixit_mss.data.corpora.folder import find_unlabelled
 from mixit_mss.errors import UserError
-from mixit_mss.names import printable, relative_path
+from mixit_mss.names import distinct, printable, relative_path
 from mixit_mss.stamps import own_files
 
 if TYPE_CHECKING:
@@ -157,6 +159,9 @@ def below_rate(songs: Manifest, sample_rate: int) -> str:
 def apart(candidates: Sequence[Iterator[str]]) -> list[str]:
     """The first of each one's names, or a later one where two would be kept in one place.
 
+    Names that some disks take for one, as they are the same letters in other code points (NFC and
+    NFD), are told apart by a checksum.
+
     Args:
         candidates: for every file its possible names, without end.
     """
@@ -167,13 +172,23 @@ def apart(candidates: Sequence[Iterator[str]]) -> list[str]:
             holders.setdefault(relative_path(name), []).append(index)
         clashing = [index for group in holders.values() if len(group) > 1 for index in group]
         if not clashing:
-            return names
+            letters = [unicodedata.normalize("NFC", name) for name in names]
+            counts = Counter(letters)
+            return [
+                distinct(name) if counts[letter] > 1 else name
+                for name, letter in zip(names, letters, strict=True)
+            ]
         for index in clashing:
             names[index] = next(candidates[index])
 
 
 class MixtureStream:
     """A song's mixture in blocks (channel, sample), float32, in bounded memory; iterate once.
+
+    Args:
+        song: the song.
+        audio_stream: which of the audio streams of its files, from 1 on; see
+            :func:`mixit_mss.data.audio.stream`.
 
     Attributes:
         sample_rate: Hz.
@@ -187,9 +202,9 @@ class MixtureStream:
             together.
     """
 
-    def __init__(self, song: Song) -> None:
+    def __init__(self, song: Song, audio_stream: int | None = None) -> None:
         self._song = song
-        self._streams = [audio.stream(path) for path in song.parts]
+        self._streams = [audio.stream(path, stream=audio_stream) for path in song.parts]
         first = self._streams[0]
         self.sample_rate, self.channels, self.frames = (
             first.sample_rate,

@@ -6,6 +6,7 @@ Nothing that is loaded here can run code: tensors come from safetensors, or from
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mixit_mss.limits import check_names
 from mixit_mss.models import MODELS, Network, build_model, skeleton
 from mixit_mss.models.weights import check_finite, check_header
 from mixit_mss.reading import read_text
+from mixit_mss.stamps import content_digest
 
 MAX_CARD = 4 * 2**20
 """Bytes of a ``config.json``, notes on its training included."""
@@ -45,6 +47,7 @@ def save_model(model: Network, folder: str | Path, card: dict | None = None) -> 
     }
     with atomic_path(folder / WEIGHTS) as partial:
         save_file(tensors, str(partial))
+    config["sha256"] = _digest(config["model"], folder / WEIGHTS)
     write_text(folder / "README.md", _model_card(folder.name, config))
     write_json(folder / CONFIG, config)
 
@@ -65,6 +68,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Networ
         model = build_model(**config["model"])
         weights = load_file(folder / WEIGHTS)
         check_finite(weights)
+        _check_digest(config, folder / WEIGHTS)
         model.load_state_dict(weights)
     except UserError:  # a package that this network needs, or memory
         raise
@@ -100,6 +104,26 @@ def read_card(folder: str | Path) -> dict:
     return card
 
 
+def _digest(network: dict, weights: Path) -> str:
+    """sha256 of all that decides what a network computes; its outputs may be called something else."""
+    shape = {key: value for key, value in network.items() if key != "stems"}
+    text = json.dumps([shape, content_digest(weights)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_digest(card: dict, weights: Path) -> None:
+    """See that weights and configuration are those that were written together.
+
+    Raises:
+        ValueError: they are not.  A card without a digest, of an earlier version, passes.
+    """
+    if card.get("sha256") not in (None, _digest(card["model"], weights)):
+        raise ValueError(
+            f"{WEIGHTS} and {CONFIG} are not as they were written together: one is damaged or of "
+            f"another network; if you changed it on purpose, take 'sha256' out of {CONFIG}"
+        )
+
+
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
@@ -131,7 +155,7 @@ def _model_card(title: str, config: dict) -> str:
         "```",
         "",
     ]
-    known = ("model", "sample_rate", "stems", "parameters")
+    known = ("model", "sample_rate", "stems", "parameters", "sha256")
     rest = {key: value for key, value in config.items() if key not in known}
     lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in rest.items()]
     return "\n".join(lines).rstrip() + "\n"

@@ -16,6 +16,7 @@ from mixit_mss.models import skeleton
 from mixit_mss.models.bs_locoformer import SIZES, BSLocoformer
 from mixit_mss.models.official import PREFIX, from_official, official_sources
 from mixit_mss.models.weights import check_dense, check_finite, read_torch_file
+from mixit_mss.names import file_name
 
 REPOSITORY = "kohei0209/mixit_mss"
 REVISION = "20a286f28b4a4c9058b935544cb7934ecc132443"
@@ -136,7 +137,7 @@ def _fetch(name: str | Path) -> Path:
 
     kind = str(name).split(".")[0]
     try:
-        file = f"models/{kind}/{name}/checkpoints/model.pth"
+        file = f"models/{file_name(kind)}/{file_name(str(name))}/checkpoints/model.pth"
         return Path(hf_hub_download(REPOSITORY, file, revision=REVISION))
     except Exception as error:
         raise UserError(

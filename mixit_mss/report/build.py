@@ -25,10 +25,12 @@ from mixit_mss.report.results import (
     results_text,
     unique_titles,
 )
+from mixit_mss.tables import Kind, columns_of, read_table
 
 VOTES = "votes.csv"  # stage 4 writes it; naming it here spares the report from loading torch
 PAGE = "report.html"
 EXCERPT_SECONDS = 10.0
+MOST_CHANNELS = 512
 
 
 def build_report(
@@ -106,15 +108,30 @@ def _write_page(
 
 
 def read_votes(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Votes of stage 4 as (stem, channel), and the channel that each stem got."""
+    """Votes of stage 4 as (stem, channel), and the channel that each stem got.
+
+    Raises:
+        UserError: the file is no such table.
+    """
     try:
-        table = pd.read_csv(path, keep_default_na=False).set_index("channel")
-        chosen = {stem: int(channel) for channel, stem in table.pop("chosen_for").items() if stem}
-        return table.T.astype(int), chosen
-    except (ValueError, KeyError) as error:
+        return _read_votes(path)
+    except UserError as error:
         raise UserError(
             f"{path} is no table of votes ({error}); run select-channels again"
         ) from error
+
+
+def _read_votes(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    kinds = {name: Kind.WHOLE for name in columns_of(path) if name != "chosen_for"}
+    table = read_table(path, {**kinds, "channel": Kind.WHOLE, "chosen_for": Kind.TEXT})
+    channels = table["channel"]
+    if channels.duplicated().any() or len(table) > MOST_CHANNELS or table.shape[1] > MOST_CHANNELS:
+        raise UserError("it lists a channel twice, or too many of them")
+    table = table.set_index("channel")
+    chosen = {stem: int(channel) for channel, stem in table.pop("chosen_for").items() if stem}
+    if set(chosen) != set(table.columns) or not len(table) or (table < 0).any(axis=None):
+        raise UserError("it needs votes for every stem, and a channel that was chosen for it")
+    return table.T, chosen
 
 
 def _draw_song(path: Path, rows: list[Experiment], labelled: Manifest) -> Path | None:

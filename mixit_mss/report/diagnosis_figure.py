@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from mixit_mss.files import atomic_path
-from mixit_mss.report.plain_text import take_literally
+from mixit_mss.report.plain_text import name_in_legend, take_literally
 
 COLOURS = colormaps["tab20"].colors[::2] + colormaps["tab20"].colors[1::2]  # type: ignore[attr-defined]
 
@@ -36,7 +37,8 @@ def draw_diagnosis(path: str | Path, summary: Mapping[str, Any], title: str) -> 
         figure = Figure(figsize=(sum(width), height), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=width)
         _draw_shares(left, _matrix(summary["shares"], stems))
-        _draw_activity(right, _matrix(summary["contents"], stems), summary["activity"], stems)
+        contents = _matrix(summary["contents"], stems)
+        bars = _draw_activity(right, contents, summary["activity"])
         for row, level in enumerate(summary["levels"]):
             text = f"{level:.0f} dB".replace("-", "\N{MINUS SIGN}")
             right.text(1.02, row, text, va="center", fontsize=8)
@@ -46,7 +48,8 @@ def draw_diagnosis(path: str | Path, summary: Mapping[str, Any], title: str) -> 
         left.set_yticks(outputs, list(map(str, outputs)))
         left.set_ylabel("output")
         figure.suptitle(title, fontsize=10)
-        figure.legend(loc="outside lower center", ncols=min(len(stems), 5), frameon=False)
+        place = {"loc": "outside lower center", "ncols": min(len(stems), 5), "frameon": False}
+        name_in_legend(figure, bars, stems, **place)
         FigureCanvasSVG(figure)
         with atomic_path(path) as partial:
             take_literally(figure)
@@ -63,16 +66,15 @@ def _draw_shares(axes: Axes, shares: np.ndarray) -> None:
     axes.set_title("% of each stem", fontsize=9)
 
 
-def _draw_activity(
-    axes: Axes, contents: np.ndarray, activity: list[float], stems: list[str]
-) -> None:
+def _draw_activity(axes: Axes, contents: np.ndarray, activity: list[float]) -> list[BarContainer]:
     """Bars as long as the share of chunks in which the output sounds, split by its content."""
+    bars = []
     rows = np.arange(len(activity))
     start = np.zeros(len(activity))
-    for k, stem in enumerate(stems):
+    for k in range(contents.shape[1]):
         part = np.nan_to_num(contents[:, k]) * np.asarray(activity)
         colour = COLOURS[k % len(COLOURS)]
-        axes.barh(rows, part, 0.7, left=start, label=stem, color=colour)
+        bars.append(axes.barh(rows, part, 0.7, left=start, color=colour))
         start += part
     # what sounds but is like no stem
     axes.barh(rows, np.asarray(activity) - start, 0.7, left=start, color="0.85")
@@ -83,6 +85,7 @@ def _draw_activity(
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    return bars
 
 
 def _matrix(columns: Mapping[str, list[float | None]], stems: list[str]) -> np.ndarray:

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from mixit_mss.files import atomic_path
-from mixit_mss.report.plain_text import take_literally
+from mixit_mss.report.plain_text import name_in_legend, take_literally
 from mixit_mss.report.power import LOWEST_HZ, RANGE_DB, power_image
 
 
@@ -101,19 +101,18 @@ def draw_scores(path: str | Path, summaries: Mapping[str, pd.Series], unit: str)
     height = 0.8 / len(names)
     figure = Figure(figsize=(9, 0.6 + 0.17 * len(names) * len(summaries)), layout="constrained")
     axes = figure.add_subplot()
-    rows = np.arange(len(summaries))
+    rows, bars = np.arange(len(summaries)), []
     for i, name in enumerate(names):
         values = [summary[name] for summary in summaries.values()]
         colour = "black" if name == "average" else None
-        axes.barh(
-            rows + (i - (len(names) - 1) / 2) * height, values, height, label=name, color=colour
-        )
+        places = rows + (i - (len(names) - 1) / 2) * height
+        bars.append(axes.barh(places, values, height, color=colour))
     axes.set_yticks(rows, list(summaries))
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     axes.grid(axis="x", alpha=0.4)
     axes.set_xlabel(unit)
-    figure.legend(loc="outside upper center", ncols=len(names))
+    name_in_legend(figure, bars, names, loc="outside upper center", ncols=len(names))
     _save(figure, path)
 
 
@@ -146,9 +145,9 @@ def draw_curves(path: str | Path, histories: Mapping[str, pd.DataFrame]) -> None
         axes.set_ylabel(label)
         axes.grid(alpha=0.4)
     grid[-1].set_xlabel("step")
-    names = [Line2D([], [], color=f"C{i}", label=title) for i, title in enumerate(histories)]
+    lines = [Line2D([], [], color=f"C{i}") for i in range(len(histories))]
     width = max(90 // (8 + max(map(len, histories))), 1)
-    figure.legend(handles=names, loc="outside upper center", ncols=width)
+    name_in_legend(figure, lines, histories, loc="outside upper center", ncols=width)
     _save(figure, path)
 
 

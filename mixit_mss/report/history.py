@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mixit_mss.errors import UserError
+from mixit_mss.tables import Kind, columns_of, read_table
 
 HISTORY = (
     "history.csv"  # the trainer writes it; naming it here spares the report from loading torch
 )
 NEEDED = ("step", "train_loss")
+LOSSES = ("train_loss", "val_loss", "val_usdr", "lr")
 
 
 def find_history(folder: str | Path) -> Path | None:
@@ -35,17 +38,18 @@ def read_history(path: str | Path) -> pd.DataFrame:
         UserError: the file is no such table.
     """
     try:
-        table = pd.read_csv(path)
-        missing = [name for name in NEEDED if name not in table]
-        if missing:
-            raise ValueError(f"no column '{missing[0]}'")
-        for name in ("val_loss", "val_usdr", "lr"):
-            if name not in table:
-                table[name] = float("nan")
-        numbers = ["step", "train_loss", "val_loss", "val_usdr", "lr"]
-        table[numbers] = table[numbers].astype(float)
-    except (OSError, ValueError) as error:
+        known = columns_of(path)
+        losses = [name for name in LOSSES if name in known or name in NEEDED]
+        table = read_table(path, {"step": Kind.GAPPED, **dict.fromkeys(losses, Kind.RATIO)})
+        if not len(table):
+            raise UserError(f"'{path}' holds no epoch")
+        if not table["step"].ge(0).all():
+            raise UserError(f"'{path}', column 'step': a step is negative or missing")
+    except UserError as error:
         raise UserError(
             f"{path} is no history of a training ({error}); run the training again"
         ) from error
-    return table
+    for name in LOSSES:
+        if name not in table:
+            table[name] = float("nan")
+    return table.replace([np.inf, -np.inf], np.nan)  # a training that diverged

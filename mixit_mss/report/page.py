@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 import pandas as pd
 import yaml
 from jinja2 import Environment, FunctionLoader
 from markupsafe import Markup
 
+from mixit_mss.errors import UserError
 from mixit_mss.evaluation.scoring import summarise
 from mixit_mss.files import STAMP
+from mixit_mss.reading import read_text
 from mixit_mss.report import paper, svg
 from mixit_mss.report.history import find_history, read_history
 from mixit_mss.report.listening import Song
@@ -35,6 +36,7 @@ from mixit_mss.report.results import (
     unique_titles,
 )
 
+MOST_CONFIG = 2**20  # bytes
 METRICS = {
     "usdr": ("uSDR", "mean over songs"),
     "csdr": ("cSDR", "median over 1-s windows, then over songs"),
@@ -244,7 +246,8 @@ def _config(row: Experiment) -> str:
         return yaml.safe_dump(stamp["options"], sort_keys=False, default_flow_style=None)
     except (OSError, ValueError, KeyError, TypeError):
         pass
+    config = str(row.facts["config"] or "")
     try:
-        return Path(str(row.facts["config"] or "")).read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        return read_text(config, MOST_CONFIG) if config.endswith((".yaml", ".yml")) else ""
+    except UserError:
         return ""

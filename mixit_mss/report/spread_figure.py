@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from mixit_mss.files import atomic_path
-from mixit_mss.report.plain_text import take_literally
+from mixit_mss.report.plain_text import name_in_legend, take_literally
 from mixit_mss.report.seeds import Spread
 
 
@@ -64,15 +64,14 @@ def draw_panels(path: str | Path, panels: Sequence[Panel], title: str = "") -> N
     with rc_context({"svg.hashsalt": "mixit_mss", "font.size": 9}):
         width = 0.6 + 3.6 * len(panels)  # inches
         figure = Figure(figsize=(width, 3.5), layout="constrained")
-        for i, panel in enumerate(panels):
-            _draw(figure.add_subplot(1, len(panels), i + 1), panel)
         entries: dict[str, Any] = {}
-        for axes in figure.axes:
-            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+        for i, panel in enumerate(panels):
+            for name, handle in _draw(figure.add_subplot(1, len(panels), i + 1), panel):
                 entries.setdefault(name, handle)
         longest = 0.5 + 0.065 * max(map(len, entries), default=0)  # a line, its name and a gap
         columns = max(1, min(len(entries), int(width / longest)))
-        figure.legend(
+        name_in_legend(
+            figure,
             entries.values(),
             entries.keys(),
             loc="outside lower center",
@@ -87,7 +86,9 @@ def draw_panels(path: str | Path, panels: Sequence[Panel], title: str = "") -> N
             figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
+def _draw(axes: Axes, panel: Panel) -> list[tuple[str, Any]]:
+    """Draw a panel; the names of its curves, each with what stands for it in a legend."""
+    handles = []
     if panel.level is not None:
         axes.axhline(panel.level, color="0.6", linewidth=0.8)
     for curve in panel.curves:
@@ -103,7 +104,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
             "marker": "o",
         }
         look |= {"markersize": 3.5, "linewidth": 1.4, "capsize": 2.5, "elinewidth": 0.9}
-        axes.errorbar(curve.x, mean, label=curve.name, **bars, **look)
+        handles.append((curve.name, axes.errorbar(curve.x, mean, **bars, **look)))
     if panel.log:
         places = sorted({x for curve in panel.curves for x in curve.x})
         axes.set_xscale("log")
@@ -120,3 +121,4 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.grid(axis="y", alpha=0.35)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    return handles

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mixit_mss.errors import UserError
-from mixit_mss.files import fingerprint, write_json
+from mixit_mss.files import write_json
 from mixit_mss.machine import free_bytes
 from mixit_mss.training.config import FinetuneConfig
 from mixit_mss.training.dry_run import dry_step
@@ -45,15 +45,15 @@ def batch_at_once(folder: Path, hardware: Hardware, settings, **step) -> int | N
     half = settings.run.precision in (
         ("auto", "bf16-mixed", "16-mixed") if cuda else ("bf16-mixed",)
     )
-    key = fingerprint({"step": repr(work), "device": device, "share": share, "half": half}, [])
+    key = {"step": repr(work), "device": device, "share": share, "half": half}
     note = folder / "batch_per_device.json"
 
     def remembered() -> int | None:
         try:
             found = json.loads(note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return int(found["batch"]) if found["for"] == key else None
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return found["batch"] if found["for"] == key else None
 
     while (batch := remembered()) is None:
         if not is_first_process():  # the first one is trying

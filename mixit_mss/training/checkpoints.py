@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import time
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,25 +16,69 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from mixit_mss.data.disk import disk_errors
+from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
+from mixit_mss.models.weights import check_finite
 from mixit_mss.training.preemption import Preempted, StopSignals
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+# what Lightning has to find in a checkpoint
+NEEDED = {
+    **{"global_step": int, "epoch": int, "state_dict": dict, "loops": dict, "callbacks": dict},
+    **{"optimizer_states": list, "lr_schedulers": list},
+}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write under a temporary name, then rename; read tensors and plain values only."""
+    """Write under a temporary name, read it back, then rename; read tensors and plain values only.
+
+    ``last.ckpt`` becomes ``previous.ckpt`` once its successor is whole, unless it is broken itself.
+    """
 
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
-        """Save ``checkpoint`` at ``path``, atomically, and see that it is on the disk."""
-        with disk_errors(path), atomic_path(path) as partial, open(partial, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        """Save ``checkpoint`` at ``path``, atomically, and see that it is on the disk.
+
+        Raises:
+            UserError: the disk is full, or gives back something else.
+        """
+        path = Path(path)
+        with disk_errors(path), atomic_path(path) as partial:
+            with open(partial, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+                if hasattr(os, "posix_fadvise"):  # what is read back is to come from the disk
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            if damage := damage_of(partial):
+                raise UserError(
+                    f"'{path}' was written and cannot be read back ({damage}): its disk may be "
+                    "failing; the checkpoint before it stays"
+                )
+            if path.name == LAST and path.exists() and not damage_of(path):
+                os.replace(path, path.with_name(PREVIOUS))
 
     def load_checkpoint(self, path, map_location=None, weights_only=None):
         """Load a checkpoint without running code from it."""
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+
+def damage_of(path: Path) -> str:
+    """What is wrong with a file of ``torch.save``, by the checksum of every part; empty if nothing.
+
+    The checksums (CRC-32) are those of the zip format; torch writes them, but does not look at them.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            part = archive.testzip()
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # damage is met with exceptions of many kinds
+        return _reason(error)
+    return f"'{part}' in it is not what was written" if part else ""
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of an error."""
+    return str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
 
 
 class Resumption(NamedTuple):
@@ -44,17 +89,30 @@ class Resumption(NamedTuple):
 
 
 def find_checkpoint(folder: Path) -> Resumption | None:
-    """The newest checkpoint in ``folder`` that can be read; says so if one cannot."""
+    """The newest checkpoint in ``folder`` that is whole; says so if one is not."""
     for name in (LAST, PREVIOUS):
         path = folder / name
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            return Resumption(path, int(content["global_step"]))
-        except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError):
-            print(f"{path} is broken; going on from the one before")
+            return Resumption(path, _step_of(path))
+        except Exception as error:
+            print(f"{path} is broken ({_reason(error)}); going on from the one before", flush=True)
     return None
+
+
+def _step_of(path: Path) -> int:
+    """The optimiser steps of a checkpoint that a run can go on from; else an exception says why not."""
+    if damage := damage_of(path):
+        raise ValueError(damage)
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if not isinstance(content, dict):
+        raise ValueError("it is no checkpoint")
+    for key, kind in NEEDED.items():
+        if not isinstance(content.get(key), kind):
+            raise ValueError(f"it has no '{key}'")
+    check_finite(content["state_dict"])
+    return content["global_step"]
 
 
 class ResumeCheckpoints(Callback):
@@ -104,6 +162,8 @@ class ResumeCheckpoints(Callback):
 
         They count batches, of which a step may have had another number before.
         """
+        # what is logged counts on from here
+        trainer.fit_loop.epoch_loop._batches_that_stepped = checkpoint["global_step"]
         epoch, done = divmod(checkpoint["global_step"], self.steps_per_epoch)
         per_step = trainer.accumulate_grad_batches
         fit_loop = trainer.fit_loop
@@ -128,26 +188,38 @@ class ResumeCheckpoints(Callback):
         return trainer.strategy.reduce_boolean_decision(wanted, all=False)
 
     def _save(self, trainer) -> None:
-        last = self.folder / LAST
-        if trainer.is_global_zero and last.exists():
-            os.replace(last, self.folder / PREVIOUS)
-        trainer.save_checkpoint(last)
+        trainer.save_checkpoint(self.folder / LAST)
         self.saved_at = time.monotonic()
         if self._any_device(trainer, bool(self.signals.received)):
             raise Preempted(self.signals.received or 15, trainer.global_step)
 
 
-def best_checkpoints(folder: Path, keep: int) -> ModelCheckpoint:
-    """Keeps the ``keep`` epochs with the lowest validation loss."""
-    return ModelCheckpoint(
-        folder,
-        filename="best-{epoch:04d}",
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-        monitor="val_loss",
-        save_top_k=keep,
-        save_on_train_epoch_end=False,
-    )
+class BestCheckpoints(ModelCheckpoint):
+    """Keeps the ``keep`` epochs with the lowest validation loss; the folder may be moved meanwhile."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        super().__init__(
+            folder,
+            filename="best-{epoch:04d}",
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+            monitor="val_loss",
+            save_top_k=keep,
+            save_on_train_epoch_end=False,
+        )
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """From the checkpoint, with the files where they are today."""
+
+        def here(path: str) -> str:
+            return path and os.path.join(str(self.dirpath), os.path.basename(path))
+
+        best = {here(path): loss for path, loss in state_dict["best_k_models"].items()}
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: here(state_dict[name]) for name in paths}
+        super().load_state_dict(
+            {**state_dict, **moved, "dirpath": self.dirpath, "best_k_models": best}
+        )
 
 
 def remove_others(folder: Path) -> None:
@@ -157,13 +229,30 @@ def remove_others(folder: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def average_weights(paths: list[str]) -> dict[str, Tensor]:
-    """Mean of the network's weights over checkpoints (the released models average five)."""
-    total: dict[str, Tensor] = {}
+def average_weights(paths: Sequence[str]) -> dict[str, Tensor]:
+    """Mean of the network's weights over checkpoints (the released models average five).
+
+    One that is damaged, or gone, is left out with a line.
+
+    Raises:
+        UserError: none is left.
+    """
+    whole = []
     for path in paths:
+        if damage := damage_of(Path(path)):
+            print(f"{path} is left out of the average: {damage}", flush=True)
+        else:
+            whole.append(path)
+    if not whole:
+        raise UserError(
+            f"none of the {len(paths)} best checkpoints can be read, the first is '{paths[0]}': "
+            f"remove '{os.path.dirname(paths[0])}' to train again"
+        )
+    total: dict[str, Tensor] = {}
+    for path in whole:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         for name, tensor in state.items():
             if name.startswith("model."):
                 name = name.removeprefix("model.")
-                total[name] = total.get(name, 0) + tensor.double() / len(paths)
+                total[name] = total.get(name, 0) + tensor.double() / len(whole)
     return {name: tensor.float() for name, tensor in total.items()}

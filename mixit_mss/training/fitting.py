@@ -20,7 +20,7 @@ from mixit_mss.data.datasets import (
 from mixit_mss.data.manifest import Manifest, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import current_commit, write_experiment
-from mixit_mss.files import mark_done
+from mixit_mss.files import MODEL_FILES, sweep
 from mixit_mss.models import Network, build_model, skeleton
 from mixit_mss.models.hub import load_model, save_model
 from mixit_mss.training.batch_size import batch_at_once
@@ -121,14 +121,14 @@ def _fit(
 ) -> None:
     """Train, and save what came out; ``step`` is what tells the memory of a training step."""
     folder, hardware = request.folder, request.hardware
-    write_run(folder, request.command, network, settings.model_dump(mode="json"))
+    write_run(request.records, request.command, network, settings.model_dump(mode="json"))
     steps = train(
         system,
         net,
         datasets,
         settings,
         folder,
-        identity=request.identity,
+        records=request.records,
         seed=request.seed,
         hardware=hardware,
         batch_per_device=batch_at_once(folder, hardware, settings, **step),
@@ -151,16 +151,18 @@ def _build(request: Request, network: dict, **more: Any) -> Network:
 
 
 def _save(request: Request, net: Network, songs: Manifest, steps: int) -> None:
-    licences = sorted({str(licence) for licence in songs.tracks["license"] if str(licence)})
+    heard = songs.tracks[songs.tracks["split"] != "test"]
+    licences = sorted({str(licence) for licence in heard["license"] if str(licence)})
     origin = {
         "steps": steps,
         "seed": request.seed,
         "commit": current_commit(),
         "command": request.command,
     }
-    trained_on = {"songs": songs.tracks["song"].nunique(), "licences": licences}
+    trained_on = {"songs": heard["song"].nunique(), "licences": licences}
     folder, parameters = request.folder, net.num_parameters
+    sweep(folder / "model")
     save_model(net, folder / "model", {**origin, "training_data": trained_on})
     write_experiment(folder, parameters=parameters, config=str(request.config), **origin)
-    mark_done(folder, request.identity)
+    request.identity.mark_done(folder, [folder / "model" / name for name in MODEL_FILES])
     print(f"{folder / 'model'}: {steps} steps, {parameters:,} parameters")

@@ -6,16 +6,13 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mixit_mss.errors import UserError
-from mixit_mss.files import write_text
-from mixit_mss.training.history import FILE as HISTORY
+from mixit_mss.training.records import BAD_BATCHES, HISTORY, Records
 
-FILE = "bad_batches.csv"
 COLUMNS = ("step", "first_example", "last_example", "loss", "songs")
 CLEAR_SNR, CLOSE = 3.0, 1.0
 
@@ -26,7 +23,7 @@ class BadSteps:
     The rows are part of the checkpoints, so a step that is repeated is noted once.
 
     Args:
-        folder: for ``bad_batches.csv``.
+        records: of the run; get ``bad_batches.csv``.
         batch_size: examples per step, over all devices.
         limit: so many in a row end the run.
         songs_of: names of the songs that an example (by its number in the run) is made of.
@@ -37,12 +34,12 @@ class BadSteps:
 
     def __init__(
         self,
-        folder: Path,
+        records: Records,
         batch_size: int,
         limit: int,
         songs_of: Callable[[int], Sequence[str]] | None = None,
     ):
-        self.path, self.batch_size, self.limit = folder / FILE, batch_size, limit
+        self.records, self.batch_size, self.limit = records, batch_size, limit
         self.songs_of = songs_of
         self.rows: list[list] = []
         self._in_a_row = 0
@@ -71,7 +68,7 @@ class BadSteps:
         if self._in_a_row >= self.limit:
             raise UserError(
                 f"{self._in_a_row} steps in a row had a loss or gradient that is NaN or infinite; "
-                f"{self.path} lists their songs: lower optimizer.lr, or look for broken songs"
+                f"{self.records.experiment / BAD_BATCHES} lists their songs: lower optimizer.lr, or look for broken songs"
             )
         return True
 
@@ -91,7 +88,7 @@ class BadSteps:
             table = io.StringIO()
             writer = csv.writer(table, lineterminator="\n")
             writer.writerows([COLUMNS, *self.rows])
-            write_text(self.path, table.getvalue())
+            self.records.write(BAD_BATCHES, table.getvalue())
 
 
 def _of_all_devices(losses: Sequence[Tensor], trainer) -> list[float]:

@@ -6,14 +6,11 @@ import csv
 import io
 import sys
 import time
-from pathlib import Path
 
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.profilers import Profiler
 
-from mixit_mss.files import write_text
-
-FILE = "history.csv"
+from mixit_mss.training.records import HISTORY, Records
 
 
 class DataWait(Profiler):
@@ -41,14 +38,16 @@ class History(Callback):
     that was not, but for the seconds.
 
     Args:
-        folder: for the table.
+        records: of the run.
         steps_per_epoch: optimiser steps.
         total_steps: of the whole run.
         wait: knows how long the loop waited for data.
     """
 
-    def __init__(self, folder: Path, steps_per_epoch: int, total_steps: int, wait: DataWait):
-        self.path = folder / FILE
+    def __init__(
+        self, records: Records, steps_per_epoch: int, total_steps: int, wait: DataWait
+    ) -> None:
+        self.records = records
         self.steps_per_epoch, self.total_steps, self.wait = steps_per_epoch, total_steps, wait
         self.rows: list[dict] = []
         self.spent = {"seconds": 0.0, "wait": 0.0, "loss": 0.0, "examples": 0.0}
@@ -114,7 +113,7 @@ class History(Callback):
         writer = csv.DictWriter(table, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.path, table.getvalue())
+        self.records.write(HISTORY, table.getvalue())
 
     def _line(self, trainer, row: dict) -> str:
         rate = (row["step"] - self.first_step) / max(time.monotonic() - self.started, 1e-9)

@@ -6,26 +6,24 @@ import json
 import platform
 from datetime import datetime, timezone
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
 from mixit_mss.evaluation.experiments import current_commit
-from mixit_mss.files import write_json
 from mixit_mss.training.hardware import is_first_process
+from mixit_mss.training.records import RUN, Records
 
-FILE = "run.json"
 PACKAGES = ("mixit_mss", "torchaudio", "pytorch-lightning", "asteroid", "numpy")
 
 
-def write_run(folder: Path, command: str, network: dict, config: dict) -> None:
-    """Add a start to ``folder/run.json``, with the config and the network as they are now."""
+def write_run(records: Records, command: str, network: dict, config: dict) -> None:
+    """Add a start to ``run.json``, with the config and the network as they are now."""
     if not is_first_process():
         return
-    path = folder / FILE
+    records.begin()
     try:
-        starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
-    except (OSError, ValueError, KeyError):
+        starts = list(json.loads(records.read(RUN) or "")["starts"])
+    except (ValueError, LookupError, TypeError, RecursionError):
         starts = []
     start = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -33,7 +31,8 @@ def write_run(folder: Path, command: str, network: dict, config: dict) -> None:
         "commit": current_commit(),
         **machine(),
     }
-    write_json(path, {"config": config, "network": network, "starts": [*starts, start]})
+    content = {"config": config, "network": network, "starts": [*starts, start]}
+    records.write(RUN, json.dumps(content, indent=2) + "\n")
 
 
 def machine() -> dict:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mixit_mss.files import is_done
+from mixit_mss.stamps import Fingerprint
 from mixit_mss.training.hardware import Hardware
+from mixit_mss.training.records import Records
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,20 @@ class Request:
     model: str | None
     manifest: str
     folder: Path
-    identity: dict
+    identity: Fingerprint
     seed: int = 0
     hardware: Hardware = field(default_factory=Hardware)
     command: str = ""
 
+    @property
+    def records(self) -> Records:
+        """Where the run is described."""
+        return Records(self.folder, self.identity.digest)
+
     def is_finished(self) -> bool:
         """Whether nothing is left to do; says so."""
-        finished = is_done(self.folder, self.identity)
+        finished = self.identity.is_done(self.folder)
         if finished:
+            self.records.show()
             print(f"{self.folder}: nothing changed, nothing to do")
         return finished

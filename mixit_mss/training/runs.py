@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from mixit_mss.data.manifest import manifest_paths, require_tables
-from mixit_mss.files import WEIGHTS, fingerprint
+from mixit_mss.data.manifest import read_manifest
+from mixit_mss.files import CONFIG, WEIGHTS
 from mixit_mss.imports import importing
+from mixit_mss.stamps import Fingerprint
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig, load_config, read_yaml
 from mixit_mss.training.hardware import Hardware
 from mixit_mss.training.request import Request
@@ -41,9 +43,8 @@ def pretrain(
     """
     settings = load_config(config, PretrainConfig)
     network = read_yaml(model)
-    require_tables(manifest)
     options = {"config": _identity(settings), "model": network, "seed": seed}
-    identity = fingerprint(options, manifest_paths(manifest))
+    identity = Fingerprint("pretrain", options, contents=_songs(manifest))
     hardware = hardware or Hardware()
     request = Request(config, model, manifest, Path(out), identity, seed, hardware, command)
     if not request.is_finished():
@@ -82,21 +83,34 @@ def finetune(
     """
     settings = load_config(config, FinetuneConfig)
     network = read_yaml(model) if model else None
-    require_tables(manifest)
     options = {
         "config": _identity(settings),
         "model": network,
         "trainable": trainable,
         "seed": seed,
+        "init": _network_of(init) if init else None,
     }
-    start = [Path(init) / WEIGHTS] if init else []
-    identity = fingerprint(options, [*manifest_paths(manifest), *start])
+    start = {WEIGHTS: Path(init) / WEIGHTS} if init else {}
+    identity = Fingerprint("finetune", options, start, _songs(manifest))
     hardware = hardware or Hardware()
     request = Request(config, model, manifest, Path(out), identity, seed, hardware, command)
     if not request.is_finished():
         with importing():
             from mixit_mss.training import fitting
         fitting.finetune(request, settings, network, init, trainable)
+
+
+def _songs(manifest: str) -> dict[str, str]:
+    """What is read of a manifest; test songs are not."""
+    return {"songs": read_manifest(manifest, check_files=False).digest("train", "valid")}
+
+
+def _network_of(folder: str) -> object:
+    """The network of a model folder, without loading torch; whoever opens it says what is wrong."""
+    try:
+        return json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _identity(settings: PretrainConfig | FinetuneConfig) -> dict:

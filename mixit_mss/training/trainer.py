@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -19,12 +17,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mixit_mss.data.disk import require_space
 from mixit_mss.errors import UserError
+from mixit_mss.files import is_temporary, sweep
 from mixit_mss.models.network import Network
 from mixit_mss.training.checkpoints import (
     AtomicCheckpointIO,
+    BestCheckpoints,
     ResumeCheckpoints,
     average_weights,
-    best_checkpoints,
     find_checkpoint,
     remove_others,
 )
@@ -33,6 +32,7 @@ from mixit_mss.training.hardware import Hardware, is_first_process
 from mixit_mss.training.health import BadSteps
 from mixit_mss.training.history import DataWait, History, progress_bar
 from mixit_mss.training.loaders import Datasets, Loaders
+from mixit_mss.training.records import TENSORBOARD, Records
 from mixit_mss.training.schedules import lr_factor
 from mixit_mss.training.systems import TrainingSystem
 
@@ -47,7 +47,7 @@ def train(
     config: PretrainConfig | FinetuneConfig,
     folder: Path,
     *,
-    identity: dict,
+    records: Records,
     seed: int = 0,
     hardware: Hardware | None = None,
     batch_per_device: int | None = None,
@@ -56,8 +56,8 @@ def train(
     """Train ``model`` in place, with checkpoints and logs under ``folder``.
 
     At the end the model holds the average of the ``average_best`` checkpoints with the lowest
-    validation loss.  Checkpoints of the same ``identity`` (see
-    :func:`mixit_mss.files.fingerprint`) are continued; those of another stay until this run is over.
+    validation loss.  Checkpoints of the same run are continued; those of another stay until this run
+    is over.
 
     Args:
         system_class: how to train.
@@ -65,7 +65,7 @@ def train(
         datasets: to train and validate on.
         config: the settings.
         folder: of the experiment.
-        identity: all that the result depends on.
+        records: of the run.
         seed: of what the network draws.
         hardware: the devices; one by default.
         batch_per_device: examples that a device takes at once; by default its whole share.
@@ -83,16 +83,18 @@ def train(
     run, hardware = config.run, hardware or Hardware()
     share = hardware.share(run.batch_size)
     at_once = batch_per_device or share
-    checkpoints = _own_folder(folder / "checkpoints", identity)
+    checkpoints = folder / "checkpoints" / records.folder.name  # no run takes up another's state
     _prepare(checkpoints, run, model)
     found = find_checkpoint(checkpoints)
     done = found.step if found else 0
     if found and is_first_process():
         print(f"going on from {found.path}, step {done}", flush=True)
 
-    best = best_checkpoints(checkpoints, run.average_best)
+    best = BestCheckpoints(checkpoints, run.average_best)
     trainer = _trainer(
         folder,
+        records,
+        done,
         config,
         hardware,
         [
@@ -105,7 +107,7 @@ def train(
     _arrange(model, run)
     loaders = Loaders(datasets, run, at_once, hardware.world_size, done)
     songs_of = getattr(datasets.train, "songs_of", None)
-    bad_steps = BadSteps(folder, run.batch_size, run.max_bad_steps, songs_of)
+    bad_steps = BadSteps(records, run.batch_size, run.max_bad_steps, songs_of)
     system = _system(system_class, model, loaders, config, trainer.precision, seed, bad_steps)
     song_of = getattr(datasets.valid, "song_of", None)
     if song_of is not None:
@@ -116,11 +118,14 @@ def train(
     paths = list(best.best_k_models)
     model.load_state_dict(average_weights(paths) if paths else model.state_dict())
     remove_others(checkpoints)
+    records.forget_others()
     return trainer.global_step
 
 
 def _trainer(
     folder: Path,
+    records: Records,
+    done: int,
     config: PretrainConfig | FinetuneConfig,
     hardware: Hardware,
     saving: list[Callback],
@@ -131,7 +136,7 @@ def _trainer(
     if accelerator == "cuda" and run.tf32:
         torch.set_float32_matmul_precision("high")
     average = [EMAWeightAveraging(decay=run.ema_decay)] if run.ema_decay else []
-    history = History(folder, run.steps_per_epoch, run.epochs * run.steps_per_epoch, wait)
+    history = History(records, run.steps_per_epoch, run.epochs * run.steps_per_epoch, wait)
     return pl.Trainer(
         accelerator=accelerator,
         devices=hardware.ngpu,
@@ -144,7 +149,7 @@ def _trainer(
         gradient_clip_val=config.optimizer.clip_norm,
         callbacks=[*average, history, *saving, *progress_bar()],
         plugins=[AtomicCheckpointIO()],
-        logger=_loggers(folder, hardware),
+        logger=_loggers(folder, records, done, hardware),
         profiler=wait,
         log_every_n_steps=min(50, run.steps_per_epoch * accumulate),
         num_sanity_val_steps=0,
@@ -153,12 +158,6 @@ def _trainer(
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
-
-
-def _own_folder(parent: Path, identity: dict) -> Path:
-    """A folder of its own for every identity, so that no run can take up another's state."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return parent / digest[:12]
 
 
 def _prepare(checkpoints: Path, run: Run, model: Network) -> None:
@@ -172,7 +171,8 @@ def _prepare(checkpoints: Path, run: Run, model: Network) -> None:
         )
     checkpoints.mkdir(parents=True, exist_ok=True)
     size = BYTES_PER_PARAMETER * model.num_parameters
-    kept = len(list(checkpoints.glob("*.ckpt")))
+    sweep(checkpoints)
+    kept = len([path for path in checkpoints.glob("*.ckpt") if not is_temporary(path.name)])
     require_space(
         checkpoints, size * max(1, run.average_best + 3 - kept), "the checkpoints of this run"
     )
@@ -185,8 +185,11 @@ def _strategy(hardware: Hardware) -> DDPStrategy | str:
     return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def _loggers(folder: Path, hardware: Hardware) -> list:
-    loggers: list = [TensorBoardLogger(folder, name=None, version="tensorboard")]
+def _loggers(folder: Path, records: Records, done: int, hardware: Hardware) -> list:
+    # what a run wrote after its last checkpoint will be written again
+    loggers: list = [
+        TensorBoardLogger(records.folder, name=None, version=TENSORBOARD, purge_step=done)
+    ]
     if hardware.wandb:
         try:
             import wandb  # noqa: F401
@@ -199,7 +202,7 @@ def _loggers(folder: Path, hardware: Hardware) -> list:
                 project="mixit_mss",
                 name=folder.name,
                 save_dir=folder,
-                id=folder.name,
+                id=f"{folder.name}-{records.folder.name}",
                 resume="allow",
             )
         )

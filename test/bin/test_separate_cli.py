@@ -242,3 +242,52 @@ def test_the_choices_on_the_command_line_are_those_of_the_library():
     assert list(options["window"].choices) == list(request.WINDOWS) == list(WINDOWS)
     for name, value in asdict(Options()).items():
         assert options[{"audio_format": "format"}.get(name, name)].default == value
+
+
+def make_video(folder, *inputs, name="film.mkv"):
+    """A video with the picture of nothing, and with the sound of each of the inputs."""
+    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-y", "-f", "lavfi"]
+    command += ["-i", "color=size=32x32:rate=5:duration=1"]
+    for path in inputs:
+        command += ["-i", str(path)]
+    maps = [word for number in range(len(inputs) + 1) for word in ("-map", str(number))]
+    command += [*maps, "-c:v", "mpeg4", "-c:a", "pcm_s16le"]
+    subprocess.run([*command, str(folder / name)], check=True)
+    return folder / name
+
+
+def test_the_audio_stream_of_a_video_is_said_and_can_be_chosen(model_folder, tmp_path, capsys):
+    songs = [make_song(tmp_path / "a.wav"), make_song(tmp_path / "b.wav", channels=1)]
+    film = make_video(tmp_path, *songs)
+    argv = [str(film), "--model", str(model_folder), "--out"]
+    separate.main([*argv, str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert "film.mkv' holds 2 audio streams; number 1 is used (pcm_s16le" in said
+    assert soundfile.info(tmp_path / "out/film/rest.wav").channels == 2
+    separate.main([*argv, str(tmp_path / "out"), "--audio-stream", "2"])
+    assert "number 2 is used" in capsys.readouterr().err
+    assert soundfile.info(tmp_path / "out/film/rest.wav").channels == 1
+    separate.main([*argv, str(tmp_path / "out"), "--audio-stream", "2"])
+    assert "1 unchanged" in capsys.readouterr().out
+    assert main(["separate", *argv, str(tmp_path / "o"), "--audio-stream", "3"]) == 1
+    assert "holds 2 audio streams, and number 3 was asked for" in capsys.readouterr().err
+    assert main(["separate", *argv, str(tmp_path / "o"), "--audio-stream", "0"]) == 2
+    assert "--audio-stream 0 must be a whole number of an audio stream" in capsys.readouterr().err
+
+
+def test_a_silent_video_and_a_cover_are_told_and_the_rest_goes_on(model_folder, tmp_path, capsys):
+    make_song(tmp_path / "album/01.wav")
+    make_video(tmp_path / "album", name="silent.mp4")
+    (tmp_path / "album/scans").mkdir()
+    picture = [find_ffmpeg(), "-v", "error", "-f", "lavfi", "-i", "color=size=32x32:duration=1"]
+    for name in ("album/cover.jpg", "album/scans/1.png"):
+        subprocess.run([*picture, "-frames:v", "1", str(tmp_path / name)], check=True)
+    argv = ["--model", str(model_folder), "--out", str(tmp_path / "out")]
+    separate.main([str(tmp_path / "album"), *argv])
+    assert "1 separated" in capsys.readouterr().out
+    separate.main([*map(str, sorted((tmp_path / "album").glob("*[!4]"))), *argv])
+    assert "1 unchanged" in capsys.readouterr().out
+    for name, words in (("silent.mp4", "a video without sound"), ("cover.jpg", "a picture")):
+        assert main(["separate", str(tmp_path / "album" / name), *argv]) == 1
+        failed, _ = capsys.readouterr().err.splitlines()
+        assert f"{name}' holds no audio ({words})" in failed

@@ -319,3 +319,29 @@ def test_no_usable_song(tmp_path, noise, save):
         segment(tmp_path / "in", tmp_path / "out")
     assert rejected(tmp_path / "out") == {"a.wav": "too_short", "b.wav": "low_sample_rate"}
     assert not (tmp_path / "out/tracks.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"starts": ""},
+        {"starts": [""]},
+        {"starts": [1e308]},
+        {"starts": [10**400]},
+        {"frames": None},
+        {"channels": True},
+        {"path": 1},
+        {"content": []},
+        {"dropped": {"a": 1}},
+    ],
+)
+def test_a_line_of_a_journal_that_makes_no_sense_is_done_again(album, tmp_path, change, capsys):
+    segment(album, tmp_path / "a")
+    tables = (tmp_path / "a/tracks.csv").read_text()
+    lines = (tmp_path / "a" / JOURNAL).read_text().splitlines()
+    broken = json.loads(lines[0])
+    broken["tracks"][0] |= change
+    (tmp_path / "a" / JOURNAL).write_text("\n".join([json.dumps(broken), *lines[1:]]) + "\n")
+    (tmp_path / "a/.done.json").unlink()
+    segment(album, tmp_path / "a")
+    assert (tmp_path / "a/tracks.csv").read_text() == tables

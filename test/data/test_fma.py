@@ -92,6 +92,11 @@ def test_many_missing_tracks_are_not_all_named(root):
         (tracks_csv().replace("medium", "huge"), "without a subset or split"),
         (tracks_csv().replace("validation", "dev"), "without a subset or split"),
         (tracks_csv().replace("\n1234,", "\nhalf,"), "cannot be read as FMA's table"),
+        (tracks_csv().replace("\n1234,", "\n1e308,"), "number is there twice, or none that can be"),
+        (tracks_csv().replace("\n1234,", "\n-1,"), "number is there twice, or none that can be"),
+        (tracks_csv().replace("\n1234,", "\n2,"), "number is there twice, or none that can be"),
+        (tracks_csv() + "\0", "holds NUL characters"),
+        (tracks_csv() + "x" * 3_000_000, "is longer than 1024 KiB"),
     ],
 )
 def test_a_table_that_is_not_the_corpus_own(root, text, reason):

@@ -156,7 +156,7 @@ def test_faults_of_whole_files(folder):
         read_manifest(folder / "manifests/none")
     path = folder / "manifests/list.segments.csv"
     path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"list\.segments\.csv' is not a CSV table"):
+    with pytest.raises(UserError, match=r"list\.segments\.csv' is empty"):
         read_manifest(folder / "manifests/list")
     path.write_bytes(b"track,start,frames\n1,2\n")
     with pytest.raises(UserError, match="'frames', line 2"):

@@ -42,7 +42,7 @@ def test_columns(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "list.csv' has no column 'path'"),
+        ("", "list.csv' is empty; it needs the columns path, song"),
         ("path,name\na,b\n", "list.csv' has no column 'song'"),
         ("path,song\n", "list.csv' lists no song"),
         ("path,song\na,b\n,c\n", "list.csv', line 3: column 'path' is empty"),

@@ -201,9 +201,9 @@ def test_the_table_on_disk_is_the_table(corpus):
     again = scoring.read_scores(folder / "scores.csv")
     pd.testing.assert_frame_equal(again, scores, atol=1e-6, rtol=0)
     (folder / "scores.csv").write_text("song,stem,usdr\nx,bass,1\n")
-    with pytest.raises(UserError, match="lacks the column usdr_per_channel"):
+    with pytest.raises(UserError, match="has no column 'usdr_per_channel'"):
         scoring.read_scores(folder / "scores.csv")
-    with pytest.raises(UserError, match=r"none\.csv cannot be read"):
+    with pytest.raises(UserError, match=r"none\.csv' cannot be read"):
         scoring.read_scores(folder / "none.csv")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import unicodedata
 
 import numpy as np
 import pytest
@@ -155,12 +156,12 @@ def test_one_bad_song_does_not_stop_the_rest(tmp_path):
 def test_a_fault_of_the_network_is_reported_with_its_song(tmp_path, capsys):
     class Faulty(GainModel):
         def __call__(self, mixture):
-            raise RuntimeError("out of memory, say")
+            raise RuntimeError("shapes differ, say")
 
     make_song(tmp_path / "song.wav")
     (outcome,) = run([tmp_path / "song.wav"], tmp_path / "out", Faulty())
     assert outcome.status == "failed"
-    assert "song.wav" in outcome.reason and "out of memory, say" in outcome.reason
+    assert "song.wav" in outcome.reason and "shapes differ, say" in outcome.reason
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -273,6 +274,22 @@ def test_files_that_would_share_a_name_keep_what_tells_them_apart(tmp_path):
     (tmp_path / "link.wav").symlink_to("same.wav")
     again = [paths[0], tmp_path / "x/../same.wav", tmp_path / "link.wav"]
     assert [song.name for song in find_songs(again)] == ["same"]
+
+
+def test_names_of_the_same_letters_in_other_code_points_are_told_apart(tmp_path):
+    forms = [unicodedata.normalize(form, "Beyonc\u00e9") for form in ("NFC", "NFD")]
+    for form in forms:
+        make_song(tmp_path / f"{form}.wav")
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("this disk takes them for one")
+    (one,) = find_songs([tmp_path / f"{forms[1]}.wav"])
+    assert one.name == forms[1]
+    names = [song.name for song in find_songs([tmp_path])]
+    assert len({unicodedata.normalize("NFC", name) for name in names}) == 2
+    assert sorted(name.partition("~")[0] for name in names) == sorted(forms)
+    outcomes = run(find_songs([tmp_path]), tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["separated"] * 2
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", ["...wav", "..wav", ".wav", "-x.wav", "a\nb.wav", "caf\udce9.wav"])
@@ -396,10 +413,19 @@ def test_what_the_listener_should_know_is_said_once(tmp_path, capsys):
     assert outcome.notes == ()
 
 
-def test_a_full_device_is_one_sentence(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        MemoryError(),
+    ],
+)
+def test_a_full_device_is_one_sentence(tmp_path, capsys, error):
     class Large(GainModel):
         def __call__(self, mixture):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
 
     make_song(tmp_path / "song.wav")
     (outcome,) = run([tmp_path / "song.wav"], tmp_path / "out", Large())

@@ -222,6 +222,9 @@ def test_weights_of_other_names_shapes_and_values(folder):
     save_file({name: tensor for name, tensor in good.items() if name != NORM}, path)
     refused(folder, f"lacks the weights '{NORM}'")
     save_file({name: tensor.half() for name, tensor in good.items()}, path)
+    refused(folder, "not as they were written together")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "sha256": None}))
     assert next(load_model(folder).parameters()).dtype == torch.float32
 
 

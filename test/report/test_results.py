@@ -145,7 +145,7 @@ def test_faults_are_one_sentence(recipe):
     with pytest.raises(UserError, match="scores other songs or stems"):
         make(recipe)
     (experiment / "scores.csv").unlink()
-    with pytest.raises(UserError, match=r"scores\.csv cannot be read"):
+    with pytest.raises(UserError, match=r"scores\.csv' cannot be read"):
         make(recipe)
     (experiment / "experiment.json").unlink()
     with pytest.raises(UserError, match=r"experiment\.json is missing"):

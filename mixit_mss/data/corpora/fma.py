@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mixit_mss.data.archives import Archive
 from mixit_mss.data.corpora import Record
 from mixit_mss.errors import UserError
+from mixit_mss.tables import check_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,7 @@ CLIPS = SUBSETS[:-1]
 SPLITS = {"training": "train", "validation": "valid", "test": "test"}
 COLUMNS = {"subset": ("set", "subset"), "split": ("set", "split"), "license": ("track", "license")}
 METADATA = "fma_metadata/tracks.csv"
+MOST_BYTES, MOST_TRACKS = 2**30, 10**9  # of that table
 NOTICE = """\
 FMA: A Dataset For Music Analysis (M. Defferrard, K. Benzi, P. Vandergheynst, X. Bresson, ISMIR 2017)
   The music belongs to its artists; each track is under the licence that its artist chose, which is in
@@ -76,16 +78,22 @@ def fma_tracks(root: str | Path, subset: str) -> pd.DataFrame:
     import pandas as pd
 
     path = Path(root) / METADATA
+    if path.exists():
+        check_text(path, MOST_BYTES)
     try:
         table = pd.read_csv(path, index_col=0, header=[0, 1], low_memory=False)
         tracks = pd.DataFrame({name: table[column] for name, column in COLUMNS.items()})
-        tracks.index = tracks.index.astype("int64")
+        ids = pd.Series(tracks.index).astype("int64")
+        if not ids.between(0, MOST_TRACKS).all() or ids.duplicated().any():
+            raise ValueError("a track's number is there twice, or none that can be")
+        tracks.index = pd.Index(ids)
     except FileNotFoundError as error:
         raise UserError(f"'{root}' has no {METADATA}") from error
     except KeyError as error:
         raise UserError(f"'{path}' has no column {error.args[0]}: is it FMA's table?") from error
     except (ValueError, OSError) as error:
-        raise UserError(f"'{path}' cannot be read as FMA's table of tracks ({error})") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"'{path}' cannot be read as FMA's table of tracks ({reason})") from error
     order = pd.CategoricalDtype(SUBSETS, ordered=True)
     tracks["subset"] = tracks["subset"].astype(order)
     tracks["split"] = tracks["split"].map(SPLITS)

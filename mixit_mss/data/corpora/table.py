@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
 from mixit_mss.data.corpora import Record
-from mixit_mss.data.manifest import SPLITS
+from mixit_mss.data.manifest import MOST_BYTES, SPLITS
 from mixit_mss.errors import UserError
+from mixit_mss.tables import rows
 
 NEEDED = ("path", "song")
 
@@ -23,17 +23,10 @@ def listed_songs(table: str | Path) -> list[Record]:
         UserError: names the table and its line or column.
     """
     folder = os.path.dirname(os.path.abspath(table))
-    records = []
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            for name in NEEDED:
-                if name not in (reader.fieldnames or ()):
-                    raise UserError(f"'{table}' has no column '{name}'; it needs path and song")
-            for row in reader:
-                records.append(_record(row, folder, f"'{table}', line {reader.line_num}"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"'{table}' cannot be read as a CSV table ({error})") from error
+    records = [
+        _record(row, folder, f"'{table}', line {line}")
+        for line, row in rows(table, NEEDED, MOST_BYTES, short=True)
+    ]
     if not records:
         raise UserError(f"'{table}' lists no song")
     return records
