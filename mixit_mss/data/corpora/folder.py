@@ -214,37 +214,35 @@ def without_mixtures_of_more(records: Sequence[Record], stems: Collection[str]) 
 
 def _check_splits(root: Path) -> None:
     """See that no folder looks like a split under another name while the split itself is missing."""
-    folders = [name for name in sorted(os.listdir(root)) if (root / name).is_dir()]
-    for name in folders:
-        split = MISNAMED.get(name.lower(), name.lower())
-        if name not in SPLITS and split in SPLITS and split not in folders:
+    folders = {entry.name: entry for entry in sorted(root.iterdir()) if entry.is_dir()}
+    for called, folder in folders.items():
+        split = MISNAMED.get(called.lower(), called.lower())
+        if called not in SPLITS and split in SPLITS and split not in folders:
             raise UserError(
-                f"'{root / name}' is no split, and there is no '{split}': rename it to '{split}'"
+                f"'{folder}' is no split, and there is no '{split}': rename it to '{split}'"
             )
 
 
 def _add_stems(found: Found, song: Path, split: str, stems: list[str]) -> None:
     order = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
     known = {name.casefold(): name for name in ("mixture", *stems)}
-    files: dict[str, list[tuple[bool, int, str]]] = {}
-    for name in sorted(os.listdir(song)):
-        written, suffix = os.path.splitext(name)
-        if suffix.lower() not in order or name.startswith("._") or not (song / name).is_file():
+    files: dict[str, list[tuple[bool, int, Path]]] = {}
+    for path in sorted(song.iterdir()):
+        written, suffix = os.path.splitext(path.name)
+        if suffix.lower() not in order or path.name.startswith("._") or not path.is_file():
             continue
-        if _is_hidden(name):
-            found.left_out.append((str(song / name), HIDDEN))
+        if _is_hidden(path.name):
+            found.left_out.append((str(path), HIDDEN))
             continue
         stem = written if written in stems else known.get(written.casefold(), written)
-        files.setdefault(stem, []).append((stem != written, order[suffix.lower()], name))
-    best = [
-        Record(str(song / min(names)[-1]), song.name, stem, split) for stem, names in files.items()
-    ]
+        files.setdefault(stem, []).append((stem != written, order[suffix.lower()], path))
+    best = [Record(str(min(same)[-1]), song.name, stem, split) for stem, same in files.items()]
     kept = without_mixtures_of_more(best, stems)
-    place = {stem: number for number, stem in enumerate(("mixture", *stems))}
-    found.songs += sorted(kept.songs, key=lambda record: place[record.stem])
+    rank = {stem: number for number, stem in enumerate(("mixture", *stems))}
+    found.songs += sorted(kept.songs, key=lambda record: rank[record.stem])
     found.left_out += sorted(kept.left_out)
-    for names in files.values():
-        found.left_out += [(str(song / name), SECOND) for *_, name in sorted(names)[1:]]
+    for same in files.values():
+        found.left_out += [(str(path), SECOND) for *_, path in sorted(same)[1:]]
 
 
 @lru_cache(maxsize=1024)
