@@ -22,7 +22,8 @@ said at once, a sentence each. No audio is read; it takes seconds.
             does not hold, fewer outputs than stems, a split without songs
             (validation songs belong in valid/), a stem that is silent in all
             training songs or missing from a song, files of one song that differ
-            in length, rate or channels, songs at another rate than the network's
+            in length, rate or channels, songs below the network's rate, songs for
+            validation or test among the unlabelled ones
   warnings  stop nothing, or only a stage after --stop-stage
 
 run.sh calls this right before stage 3, and, on configs and network alone, before

@@ -171,6 +171,17 @@ def test_capitals_and_what_is_left_out_of_labelled_songs(tmp_path):
     assert reasons["guitar.wav"] == "undeclared_stem" and reasons["stray.wav"] == "no_split"
 
 
+def test_songs_in_hidden_folders_are_told(tmp_path):
+    touch(tmp_path, "a.mp3", ".b/c.mp3", "d/.e/f/g.wav", ".b/h.txt", "__MACOSX/._a.mp3")
+    found = find_unlabelled(tmp_path)
+    assert [record.song for record in found.songs] == ["a"]
+    left = {os.path.relpath(path, tmp_path): why for path, why in found.left_out}
+    assert left == {".b/c.mp3": "hidden", "d/.e/f/g.wav": "hidden"}
+    touch(tmp_path, "train/a/lead.wav", ".test/b/lead.wav")
+    found = find_labelled(tmp_path, STEMS)
+    assert (str(tmp_path / ".test/b/lead.wav"), "hidden") in found.left_out
+
+
 def test_stems_in_capitals(tmp_path):
     touch(tmp_path, "train/a/Lead.WAV", "train/a/BEAT.wav", "train/a/Mixture.wav")
     touch(tmp_path, "train/b/lead.mp3", "train/b/LEAD.wav", "train/b/beat.wav")

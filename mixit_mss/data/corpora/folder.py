@@ -103,7 +103,8 @@ def find_unlabelled(folder: str | Path, apart: Collection[str] = ()) -> Found:
     """
     found, paths = Found(), []
     root = _existing(folder)
-    for path in sorted(_files(root)):
+    hidden: list[str] = []
+    for path in sorted(_files(root, hidden)):
         name = os.path.basename(path)
         if _is_hidden(name):
             if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("._"):
@@ -115,8 +116,10 @@ def find_unlabelled(folder: str | Path, apart: Collection[str] = ()) -> Found:
             paths.append(path)
         else:
             found.left_out.append((path, NO_AUDIO))
+    found.left_out += [(path, HIDDEN) for place in sorted(hidden) for path in _called_audio(place)]
     if not paths:
-        but = f" but {len(found.left_out)} {APART}" if any(apart) and found.left_out else ""
+        count = sum(why == APART for _, why in found.left_out)
+        but = f" but {count} {APART}" if count else ""
         raise UserError(f"'{folder}' holds no song, that is, no file with audio in it{but}")
     names = [PurePath(path).relative_to(root) for path in paths]
     short = [_without_suffix(name) for name in names]
@@ -156,8 +159,8 @@ def find_labelled(folder: str | Path, stems: list[str]) -> Found:
         if not (root / split).is_dir():
             continue
         if split not in SPLITS:
-            if not _is_hidden(split):
-                found.left_out += [(path, STRAY) for path in _called_audio(root / split)]
+            why = HIDDEN if _is_hidden(split) else STRAY
+            found.left_out += [(path, why) for path in _called_audio(root / split)]
             continue
         for song in sorted((root / split).iterdir(), key=lambda entry: entry.name):
             if not song.is_dir():
@@ -211,37 +214,35 @@ def without_mixtures_of_more(records: Sequence[Record], stems: Collection[str]) 
 
 def _check_splits(root: Path) -> None:
     """See that no folder looks like a split under another name while the split itself is missing."""
-    folders = [name for name in sorted(os.listdir(root)) if (root / name).is_dir()]
-    for name in folders:
-        split = MISNAMED.get(name.lower(), name.lower())
-        if name not in SPLITS and split in SPLITS and split not in folders:
+    folders = {entry.name: entry for entry in sorted(root.iterdir()) if entry.is_dir()}
+    for called, folder in folders.items():
+        split = MISNAMED.get(called.lower(), called.lower())
+        if called not in SPLITS and split in SPLITS and split not in folders:
             raise UserError(
-                f"'{root / name}' is no split, and there is no '{split}': rename it to '{split}'"
+                f"'{folder}' is no split, and there is no '{split}': rename it to '{split}'"
             )
 
 
 def _add_stems(found: Found, song: Path, split: str, stems: list[str]) -> None:
     order = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
     known = {name.casefold(): name for name in ("mixture", *stems)}
-    files: dict[str, list[tuple[bool, int, str]]] = {}
-    for name in sorted(os.listdir(song)):
-        written, suffix = os.path.splitext(name)
-        if suffix.lower() not in order or name.startswith("._") or not (song / name).is_file():
+    files: dict[str, list[tuple[bool, int, Path]]] = {}
+    for path in sorted(song.iterdir()):
+        written, suffix = os.path.splitext(path.name)
+        if suffix.lower() not in order or path.name.startswith("._") or not path.is_file():
             continue
-        if _is_hidden(name):
-            found.left_out.append((str(song / name), HIDDEN))
+        if _is_hidden(path.name):
+            found.left_out.append((str(path), HIDDEN))
             continue
         stem = written if written in stems else known.get(written.casefold(), written)
-        files.setdefault(stem, []).append((stem != written, order[suffix.lower()], name))
-    best = [
-        Record(str(song / min(names)[-1]), song.name, stem, split) for stem, names in files.items()
-    ]
+        files.setdefault(stem, []).append((stem != written, order[suffix.lower()], path))
+    best = [Record(str(min(same)[-1]), song.name, stem, split) for stem, same in files.items()]
     kept = without_mixtures_of_more(best, stems)
-    place = {stem: number for number, stem in enumerate(("mixture", *stems))}
-    found.songs += sorted(kept.songs, key=lambda record: place[record.stem])
+    rank = {stem: number for number, stem in enumerate(("mixture", *stems))}
+    found.songs += sorted(kept.songs, key=lambda record: rank[record.stem])
     found.left_out += sorted(kept.left_out)
-    for names in files.values():
-        found.left_out += [(str(song / name), SECOND) for *_, name in sorted(names)[1:]]
+    for same in files.values():
+        found.left_out += [(str(path), SECOND) for *_, path in sorted(same)[1:]]
 
 
 @lru_cache(maxsize=1024)
@@ -255,8 +256,12 @@ def _is_below(path: str, places: Collection[str]) -> bool:
     return any(real == place or real.startswith(f"{place}/") for place in places)
 
 
-def _called_audio(folder: Path) -> Iterator[str]:
-    return (path for path in sorted(_files(folder)) if path.lower().endswith(AUDIO_SUFFIXES))
+def _called_audio(folder: str | Path) -> Iterator[str]:
+    return (
+        path
+        for path in sorted(_files(folder))
+        if path.lower().endswith(AUDIO_SUFFIXES) and not os.path.basename(path).startswith("._")
+    )
 
 
 def _is_song(path: str) -> bool:
@@ -286,8 +291,11 @@ def _existing(folder: str | Path) -> Path:
     return Path(os.path.abspath(folder))
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """Paths of files, through links to folders, but into no folder twice and no hidden one."""
+def _files(folder: str | Path, hidden: list[str] | None = None) -> Iterator[str]:
+    """Paths of files, through links to folders, but into no folder twice and no hidden one.
+
+    Hidden ones are added to ``hidden``.
+    """
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -295,6 +303,8 @@ def _files(folder: Path) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
+        if hidden is not None:
+            hidden += [os.path.join(parent, name) for name in folders if _is_hidden(name)]
         folders[:] = sorted(
             name for name in folders if not _is_hidden(name) and not name.startswith("__MACOSX")
         )
