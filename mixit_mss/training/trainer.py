@@ -188,7 +188,13 @@ def _strategy(hardware: Hardware) -> DDPStrategy | str:
 def _loggers(folder: Path, records: Records, done: int, hardware: Hardware) -> list:
     # what a run wrote after its last checkpoint will be written again
     loggers: list = [
-        TensorBoardLogger(records.folder, name=None, version=TENSORBOARD, purge_step=done)
+        TensorBoardLogger(
+            records.folder,
+            name=None,
+            version=TENSORBOARD,
+            default_hp_metric=False,
+            purge_step=done,
+        )
     ]
     if hardware.wandb:
         try:
