@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixit_mss.data.disk import disk_errors
 from mixit_mss.errors import UserError
@@ -91,20 +91,25 @@ class Resumption(NamedTuple):
     step: int
 
 
-def find_checkpoint(folder: Path) -> Resumption | None:
-    """The newest checkpoint in ``folder`` that is whole; says so if one is not."""
+def find_checkpoint(folder: Path, network: nn.Module | None = None) -> Resumption | None:
+    """The newest checkpoint in ``folder`` that is whole; says so if one is not.
+
+    Args:
+        folder: of the run.
+        network: whose weights it must hold; not looked at if None.
+    """
     for name in (LAST, PREVIOUS):
         path = folder / name
         if not os.path.lexists(path):
             continue
         try:
-            return Resumption(path, _step_of(path))
+            return Resumption(path, _step_of(path, network))
         except Exception as error:
             print(f"{path} is broken ({_reason(error)}); going on from the one before", flush=True)
     return None
 
 
-def _step_of(path: Path) -> int:
+def _step_of(path: Path, network: nn.Module | None) -> int:
     """The optimiser steps of a checkpoint that a run can go on from; else an exception says why not."""
     if damage := damage_of(path):
         raise ValueError(damage)
@@ -114,8 +119,24 @@ def _step_of(path: Path) -> int:
     for key, kind in NEEDED.items():
         if not isinstance(content.get(key), kind):
             raise ValueError(f"it has no '{key}'")
-    check_finite(content["state_dict"])
+    _check_weights(_weights_in(content), network)
     return content["global_step"]
+
+
+def _weights_in(content: dict) -> dict[str, Tensor]:
+    """The network's weights of a checkpoint."""
+    state = content["state_dict"].items()
+    return {name.removeprefix("model."): value for name, value in state if name[:6] == "model."}
+
+
+def _check_weights(weights: dict[str, Tensor], network: nn.Module | None) -> None:
+    """Raise ValueError unless these are finite weights of the network."""
+    check_finite(weights)
+    if network is None:
+        return
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    if {name: value.shape for name, value in weights.items()} != wanted:
+        raise ValueError("its weights are not those of this network")
 
 
 class ResumeCheckpoints(Callback):
@@ -232,30 +253,31 @@ def remove_others(folder: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def average_weights(paths: Sequence[str]) -> dict[str, Tensor]:
+def average_weights(paths: Sequence[str], network: nn.Module | None = None) -> dict[str, Tensor]:
     """Mean of the network's weights over checkpoints (the released models average five).
 
-    One that is damaged, or gone, is left out with a line.
+    One that is damaged or gone, or holds other weights than a ``network``, is left out with a line.
 
     Raises:
         UserError: none is left.
     """
-    whole = []
+    total: dict[str, Tensor] = {}
+    count = 0
     for path in paths:
-        if damage := damage_of(Path(path)):
-            print(f"{path} is left out of the average: {damage}", flush=True)
-        else:
-            whole.append(path)
-    if not whole:
+        try:
+            if damage := damage_of(Path(path)):
+                raise ValueError(damage)
+            weights = _weights_in(torch.load(path, map_location="cpu", weights_only=True))
+            _check_weights(weights, network)
+        except Exception as error:
+            print(f"{path} is left out of the average: {_reason(error)}", flush=True)
+            continue
+        count += 1
+        for name, tensor in weights.items():
+            total[name] = total.get(name, 0) + tensor.double()
+    if not count:
         raise UserError(
             f"none of the {len(paths)} best checkpoints can be read, the first is '{paths[0]}': "
             f"remove '{os.path.dirname(paths[0])}' to train again"
         )
-    total: dict[str, Tensor] = {}
-    for path in whole:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        for name, tensor in state.items():
-            if name.startswith("model."):
-                name = name.removeprefix("model.")
-                total[name] = total.get(name, 0) + tensor.double() / len(whole)
-    return {name: tensor.float() for name, tensor in total.items()}
+    return {name: (tensor / count).float() for name, tensor in total.items()}

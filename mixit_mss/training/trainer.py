@@ -85,7 +85,7 @@ def train(
     at_once = batch_per_device or share
     checkpoints = folder / "checkpoints" / records.folder.name  # no run takes up another's state
     _prepare(checkpoints, run, model)
-    found = find_checkpoint(checkpoints)
+    found = find_checkpoint(checkpoints, model)
     done = found.step if found else 0
     if found and is_first_process():
         print(f"going on from {found.path}, step {done}", flush=True)
@@ -116,7 +116,7 @@ def train(
     if not trainer.is_global_zero:
         return None
     paths = list(best.best_k_models)
-    model.load_state_dict(average_weights(paths) if paths else model.state_dict())
+    model.load_state_dict(average_weights(paths, model) if paths else model.state_dict())
     remove_others(checkpoints)
     records.forget_others()
     return trainer.global_step

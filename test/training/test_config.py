@@ -165,7 +165,7 @@ def test_other_peoples_configs_are_one_sentence(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         load_config(write(tmp_path, text), PretrainConfig)
     assert len(str(caught.value)) < 1000
-    assert time.process_time() - begin < 5
+    assert time.process_time() - begin < 20  # also on a slow and busy machine
 
 
 @pytest.mark.parametrize(
