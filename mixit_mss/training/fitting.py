@@ -20,11 +20,13 @@ from mixit_mss.data.datasets import (
 from mixit_mss.data.manifest import Manifest, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.experiments import current_commit, write_experiment
+from mixit_mss.evaluation.songs import below_rate
 from mixit_mss.files import MODEL_FILES, sweep
 from mixit_mss.models import Network, build_model, skeleton
 from mixit_mss.models.hub import load_model, save_model
 from mixit_mss.training.batch_size import batch_at_once
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig
+from mixit_mss.training.hardware import is_first_process
 from mixit_mss.training.loaders import Datasets
 from mixit_mss.training.monitor import StemMonitor
 from mixit_mss.training.record import write_run
@@ -71,6 +73,7 @@ def finetune(
     """Stage 5, as :func:`mixit_mss.training.runs.finetune` describes it."""
     _begin(request, settings)
     songs = read_manifest(request.manifest)
+    known = [stem for stem in songs.stems() if stem != "mixture"]
     if init:
         if network is not None:
             raise UserError("give --init or --model, not both")
@@ -78,10 +81,11 @@ def finetune(
         if net.stems is None:
             raise UserError(f"{init}: its outputs have no stems; choose some by select-channels")
         stems = list(net.stems)
+        _compare_stems(init, stems, request.manifest, known)
     else:
         if network is None:
             raise UserError("give --init or --model")
-        stems = [stem for stem in songs.stems() if stem != "mixture"]
+        stems = known
         net = _build(request, network, num_sources=len(stems), stems=stems)
     if trainable == "encoder_decoder":
         freeze_separator(net)
@@ -103,6 +107,22 @@ def finetune(
     _fit(SupervisedSystem, request, settings, told, net, datasets, songs, step)
 
 
+def _compare_stems(init: str, outputs: list[str], manifest: str, known: list[str]) -> None:
+    """See that the songs have all stems of a network, and say which of theirs it has not."""
+    if missing := [stem for stem in outputs if stem not in known]:
+        raise UserError(
+            f"{init}: its outputs {', '.join(missing)} are no stems of '{manifest}', which has "
+            f"{', '.join(known)}; choose another --init or --manifest"
+        )
+    more = [stem for stem in known if stem not in outputs]
+    if more and is_first_process():
+        print(
+            f"{init} has no output for {', '.join(more)}: these stems of '{manifest}' are left out, "
+            "of the mixtures too",
+            flush=True,
+        )
+
+
 def _begin(request: Request, settings: PretrainConfig | FinetuneConfig) -> None:
     request.hardware.share(settings.run.batch_size)
     pl.seed_everything(request.seed, verbose=False)
@@ -121,6 +141,8 @@ def _fit(
 ) -> None:
     """Train, and save what came out; ``step`` is what tells the memory of a training step."""
     folder, hardware = request.folder, request.hardware
+    if is_first_process() and (note := below_rate(songs, net.sample_rate)):
+        print(note, flush=True)
     write_run(request.records, request.command, network, settings.model_dump(mode="json"))
     steps = train(
         system,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tones import RATE, edit, run_finetune, run_pretrain, tone
 
+from mixit_mss.data.manifest import concatenate, read_manifest, write_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.losses import mixit_loss
 from mixit_mss.models import BSLocoformer
@@ -154,3 +155,30 @@ def test_mixit_learns_to_separate_from_mixtures_alone():
         optimizer.step()
     assert before > -3
     assert score() < -12
+
+
+def test_stems_that_model_and_songs_do_not_share_are_said_before_the_work(corpus, capsys):
+    tuned = run_finetune(corpus, corpus / "tuned", model=str(corpus / "model.yaml"))
+    songs = read_manifest(corpus / "labelled")
+    whole = songs.tracks.copy()
+    songs.tracks["stem"] = whole["stem"].replace("high", "flute")
+    write_manifest(corpus / "labelled", songs)
+    with pytest.raises(UserError, match=r"its outputs high are no stems of .* which has low, flute"):
+        run_finetune(corpus, corpus / "more", init=str(tuned / "model"))
+    assert not (corpus / "more").exists()
+    third = songs.select(stem="low")
+    third.tracks["stem"] = "third"
+    songs.tracks = whole
+    write_manifest(corpus / "labelled", concatenate([songs, third]))
+    capsys.readouterr()
+    run_finetune(corpus, corpus / "more", init=str(tuned / "model"))
+    assert "has no output for third: these stems" in capsys.readouterr().out
+    assert load_model(corpus / "more/model").stems == ("low", "high")
+
+
+def test_songs_below_the_networks_rate_are_said(corpus, capsys):
+    model = corpus / "model.yaml"
+    model.write_text(model.read_text().replace("sample_rate: 8000", "sample_rate: 16000"))
+    run_pretrain(corpus)
+    said = capsys.readouterr().out
+    assert "at 8000 Hz or more but below the network's 16000 Hz" in said
