@@ -163,7 +163,9 @@ def test_stems_that_model_and_songs_do_not_share_are_said_before_the_work(corpus
     whole = songs.tracks.copy()
     songs.tracks["stem"] = whole["stem"].replace("high", "flute")
     write_manifest(corpus / "labelled", songs)
-    with pytest.raises(UserError, match=r"its outputs high are no stems of .* which has low, flute"):
+    with pytest.raises(
+        UserError, match=r"its outputs high are no stems of .* which has low, flute"
+    ):
         run_finetune(corpus, corpus / "more", init=str(tuned / "model"))
     assert not (corpus / "more").exists()
     third = songs.select(stem="low")
