@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
         from mixit_mss.data.manifest import read_manifest
         from mixit_mss.evaluation.diagnosis import describe, diagnose, summarise
         from mixit_mss.evaluation.songs import below_rate
-        from mixit_mss.files import write_json
+        from mixit_mss.files import sweep, write_json
         from mixit_mss.models.opening import open_model, pick_device
         from mixit_mss.stamps import Fingerprint, replaced_folder, require_ours
 
@@ -135,6 +135,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from mixit_mss.report.diagnosis_figure import draw_diagnosis
 
+    sweep(out.parent)  # what killed processes left
     with replaced_folder(out) as partial:
         table.to_csv(partial / CHUNKS, index=False, lineterminator="\n", float_format="%.6g")
         title = f"{args.model}: {summary['songs']} songs, {summary['chunks']} chunks"

@@ -97,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     args.nj = processes(args.nj, "--nj")
     from mixit_mss.data.shards import parse_shard
     from mixit_mss.evaluation import scoring
+    from mixit_mss.files import sweep
 
     shard = parse_shard(args.shard) if args.shard else None
     tasks = _tasks(args)
@@ -111,6 +112,8 @@ def main(argv: list[str] | None = None) -> None:
     if parts and _is_done(args, tasks, parts):
         print(f"{args.out}: nothing changed, nothing to do")
         return
+    if parts:
+        sweep(parts.parent)  # what killed processes left
     scores = scoring.score_songs(tasks, args.nj, parts)
     print(scoring.summary_text(scores))
     if args.stems:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -298,15 +297,14 @@ def _prepare_all(
     shard: Shard | None = None,
 ) -> list[Outcome]:
     """Outcomes in the order of ``songs``; those in ``done`` are taken from there."""
-    from rich.progress import track
+    from mixit_mss.data.progress import counted
 
     outcomes = dict(done)
     key_of = {id(song): key for song, key in zip(songs, keys, strict=True)}
     jobs = [(song, folder, settings) for song in songs if key_of[id(song)] not in outcomes]
     results = run_parallel(prepare_song, jobs, num_processes)
-    quiet = not sys.stdout.isatty()
     with journal.going_on(folder, set(keys), shard) as note:
-        for (song, *_), outcome in track(results, str(folder), total=len(jobs), disable=quiet):
+        for (song, *_), outcome in counted(results, str(folder), len(jobs)):
             if outcome is None:
                 outcome = Outcome(
                     rejected=[(song.files[0][1], "unreadable", "the decoder crashed")]

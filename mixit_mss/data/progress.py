@@ -1,9 +1,12 @@
-"""A bar with rate and time left for work that is counted in bytes."""
+"""How far long work is, for people at a terminal and for those who read its log later."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -13,7 +16,11 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
+    track,
 )
+
+SECONDS_BETWEEN_LINES = 60.0
+Song = TypeVar("Song")
 
 
 class ByteBar:
@@ -50,3 +57,17 @@ def byte_bar(description: str, total: int, completed: int = 0) -> Iterator[ByteB
     quiet = not console.is_terminal
     with Progress(*columns, console=console, disable=quiet, transient=True) as progress:
         yield ByteBar(progress, progress.add_task(description, total=total, completed=completed))
+
+
+def counted(songs: Iterable[Song], what: str, total: int) -> Iterator[Song]:
+    """Pass songs on as they are done: a bar on standard error, or there a line a minute in a log."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        yield from track(songs, what, total, console=console)
+        return
+    said = time.monotonic()
+    for number, song in enumerate(songs, start=1):
+        yield song
+        if time.monotonic() - said >= SECONDS_BETWEEN_LINES and number < total:
+            said = time.monotonic()
+            print(f"{what}: {number} of {total} songs", file=sys.stderr, flush=True)

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from mixit_mss.data import audio
 from mixit_mss.data.corpora.folder import SUFFIXES
 from mixit_mss.data.parallel import run_parallel
+from mixit_mss.data.progress import counted
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.bsseval import BSSEVAL_COLUMNS, bsseval
 from mixit_mss.evaluation.metrics import SongScores
@@ -212,11 +211,8 @@ def score_songs(tasks: list[Task], nj: int = 1, parts: Path | None = None) -> pd
     scored = {} if parts is None else known_scores(tasks, parts)
     todo = [(task, parts) for task in tasks if task.song not in scored]
     failed = []
-    console = Console(stderr=True)
     results = run_parallel(_score_or_reason, todo, nj)
-    for (task, _), result in track(
-        results, "scoring", len(todo), console=console, disable=not console.is_terminal
-    ):
+    for (task, _), result in counted(results, "scoring", len(todo)):
         if isinstance(result, pd.DataFrame):
             scored[task.song] = result
         else:

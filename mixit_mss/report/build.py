@@ -12,7 +12,7 @@ from mixit_mss.data import audio
 from mixit_mss.data.manifest import NO_SEGMENTS, Manifest, read_manifest
 from mixit_mss.errors import UserError
 from mixit_mss.evaluation.scoring import Task, manifest_tasks, summarise
-from mixit_mss.files import write_text
+from mixit_mss.files import sweep, write_text
 from mixit_mss.names import place
 from mixit_mss.report.figures import draw_scores, draw_spectrograms, draw_votes
 from mixit_mss.report.listening import Song, listen, only
@@ -66,6 +66,8 @@ def build_report(
         UserError: a file is missing, or the experiments were scored on different songs.
     """
     rows, folder = read_experiments(experiments), Path(figures)
+    for ours in (folder, Path(out).parent):
+        sweep(ours)  # what killed processes left
     votes, picture_of_votes = None, None
     voted = next((row.folder / VOTES for row in rows if (row.folder / VOTES).exists()), None)
     if voted is not None:

@@ -7,6 +7,8 @@ import pty
 import subprocess
 import sys
 
+from mixit_mss.data import progress
+
 PROGRAM = """
 import time
 from mixit_mss.data.progress import byte_bar
@@ -42,3 +44,10 @@ def test_a_terminal_shows_amount_rate_and_time_left():
 def test_without_a_terminal_nothing_is_shown():
     result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
     assert result.stdout + result.stderr == b""
+
+
+def test_a_log_gets_a_line_a_minute(monkeypatch, capsys):
+    clock = iter([0.0, 10.0, 61.0, 61.0, 70.0, 122.0, 122.0, 300.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    assert list(progress.counted("abcde", "scoring", 5)) == list("abcde")
+    assert capsys.readouterr().err == "scoring: 2 of 5 songs\nscoring: 4 of 5 songs\n"
