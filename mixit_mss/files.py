@@ -64,14 +64,17 @@ def atomic_folder(folder: str | Path, replace: bool = False) -> Iterator[Path]:
     folder = Path(folder)
     if not replace and os.path.lexists(folder):
         raise FileExistsError(errno.EEXIST, "it is there already", str(folder))
-    with temporary_folder(folder) as partial, _temporary(folder, "old", "") as old:
+    with temporary_folder(folder) as partial, _temporary(folder, f"{folder.name}.old", "") as old:
         try:
             yield partial
             if replace and os.path.lexists(folder):
                 os.rename(folder, old)
             os.rename(partial, folder)
         finally:
-            shutil.rmtree(old, ignore_errors=True)
+            if os.path.lexists(folder):
+                shutil.rmtree(old, ignore_errors=True)
+            elif os.path.lexists(old):
+                os.rename(old, folder)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -58,6 +59,30 @@ def test_a_folder_that_is_there_is_not_replaced(tmp_path):
         (tmp_path / "b" / "theirs").touch()
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["theirs"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_two_threads_replace_folders_of_one_folder(tmp_path):
+    both = threading.Barrier(2, timeout=20)
+
+    def replace(name):
+        (tmp_path / name).mkdir()
+        with files.atomic_folder(tmp_path / name, replace=True) as partial:
+            (partial / "new").touch()
+            both.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(replace, "ab"))
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        *("a", "a/new", "b", "b/new")
+    ]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/old").touch()
+    with pytest.raises(OSError), files.atomic_folder(tmp_path / "a", replace=True) as partial:
+        partial.rmdir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "old"]
 
 
 def test_json_keeps_names_that_are_not_utf8(tmp_path):

@@ -71,5 +71,15 @@ def main(argv: list[str] | None = None) -> None:
     finetune(**options, hardware=hardware, command=command_line("finetune", argv))
 
 
+def is_done(argv: list[str]) -> bool:
+    """Whether the experiment folder is already what the command would write."""
+    from mixit_mss.training.runs import finetuning
+
+    options = vars(build_parser().parse_args(argv))
+    take_hardware(options)
+    request = finetuning(**options)
+    return request.identity.is_done(request.folder)
+
+
 if __name__ == "__main__":
     sys.exit(run(main, "finetune"))

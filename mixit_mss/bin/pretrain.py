@@ -66,5 +66,16 @@ def main(argv: list[str] | None = None) -> None:
     pretrain(**options, hardware=hardware, command=command_line("pretrain", argv))
 
 
+def is_done(argv: list[str]) -> bool:
+    """Whether the experiment folder is already what the command would write."""
+    from mixit_mss.training.runs import pretraining
+
+    options = vars(build_parser().parse_args(argv))
+    take_hardware(options)
+    options.pop("monitor_stems")
+    request = pretraining(**options)
+    return request.identity.is_done(request.folder)
+
+
 if __name__ == "__main__":
     sys.exit(run(main, "pretrain"))

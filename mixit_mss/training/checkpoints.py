@@ -7,6 +7,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ NEEDED = {
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write under a temporary name, read it back, then rename; read tensors and plain values only.
 
-    ``last.ckpt`` becomes ``previous.ckpt`` once its successor is whole, unless it is broken itself.
+    ``last.ckpt`` becomes ``previous.ckpt`` once its successor is in place, if a run could go on from it.
     """
 
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
@@ -42,7 +43,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             UserError: the disk is full, or gives back something else.
         """
         path = Path(path)
-        with disk_errors(path), atomic_path(path) as partial:
+        with disk_errors(path), ExitStack() as afterwards, atomic_path(path) as partial:
             with open(partial, "wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
@@ -54,12 +55,30 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     f"'{path}' was written and cannot be read back ({damage}): its disk may be "
                     "failing; the checkpoint before it stays"
                 )
-            if path.name == LAST and path.exists() and not damage_of(path):
-                os.replace(path, path.with_name(PREVIOUS))
+            if path.name == LAST and _is_a_state_of(path, checkpoint["state_dict"]):
+                kept = afterwards.enter_context(atomic_path(path.with_name(PREVIOUS)))
+                _link(path, kept)
 
     def load_checkpoint(self, path, map_location=None, weights_only=None):
         """Load a checkpoint without running code from it."""
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+
+def _is_a_state_of(path: Path, state: dict[str, Tensor]) -> bool:
+    """Whether a run with a network of these weights could go on from a checkpoint."""
+    try:
+        _step_of(path, _network_in(state))
+    except Exception:
+        return False
+    return True
+
+
+def _link(path: Path, other: Path) -> None:
+    """Give a file a second name; where the disk knows no such thing, copy it."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
 
 
 def damage_of(path: Path) -> str:
@@ -98,18 +117,19 @@ def find_checkpoint(folder: Path, network: nn.Module | None = None) -> Resumptio
         folder: of the run.
         network: whose weights it must hold; not looked at if None.
     """
+    weights = None if network is None else network.state_dict()
     for name in (LAST, PREVIOUS):
         path = folder / name
         if not os.path.lexists(path):
             continue
         try:
-            return Resumption(path, _step_of(path, network))
+            return Resumption(path, _step_of(path, weights))
         except Exception as error:
             print(f"{path} is broken ({_reason(error)}); going on from the one before", flush=True)
     return None
 
 
-def _step_of(path: Path, network: nn.Module | None) -> int:
+def _step_of(path: Path, network: dict[str, Tensor] | None) -> int:
     """The optimiser steps of a checkpoint that a run can go on from; else an exception says why not."""
     if damage := damage_of(path):
         raise ValueError(damage)
@@ -119,22 +139,21 @@ def _step_of(path: Path, network: nn.Module | None) -> int:
     for key, kind in NEEDED.items():
         if not isinstance(content.get(key), kind):
             raise ValueError(f"it has no '{key}'")
-    _check_weights(_weights_in(content), network)
+    _check_weights(_network_in(content["state_dict"]), network)
     return content["global_step"]
 
 
-def _weights_in(content: dict) -> dict[str, Tensor]:
-    """The network's weights of a checkpoint."""
-    state = content["state_dict"].items()
-    return {name.removeprefix("model."): value for name, value in state if name[:6] == "model."}
+def _network_in(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The network's weights among those of a checkpoint."""
+    return {name[6:]: value for name, value in state.items() if name[:6] == "model."}
 
 
-def _check_weights(weights: dict[str, Tensor], network: nn.Module | None) -> None:
-    """Raise ValueError unless these are finite weights of the network."""
+def _check_weights(weights: dict[str, Tensor], network: dict[str, Tensor] | None) -> None:
+    """Raise ValueError unless these are finite weights, of the network if one is given."""
     check_finite(weights)
     if network is None:
         return
-    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    wanted = {name: value.shape for name, value in network.items()}
     if {name: value.shape for name, value in weights.items()} != wanted:
         raise ValueError("its weights are not those of this network")
 
@@ -261,14 +280,16 @@ def average_weights(paths: Sequence[str], network: nn.Module | None = None) -> d
     Raises:
         UserError: none is left.
     """
+    wanted = None if network is None else network.state_dict()
     total: dict[str, Tensor] = {}
     count = 0
     for path in paths:
         try:
             if damage := damage_of(Path(path)):
                 raise ValueError(damage)
-            weights = _weights_in(torch.load(path, map_location="cpu", weights_only=True))
-            _check_weights(weights, network)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            weights = _network_in(content["state_dict"])
+            _check_weights(weights, wanted)
         except Exception as error:
             print(f"{path} is left out of the average: {_reason(error)}", flush=True)
             continue

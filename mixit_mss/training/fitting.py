@@ -40,12 +40,11 @@ from mixit_mss.training.systems import (
 from mixit_mss.training.trainer import train
 
 
-def pretrain(
-    request: Request, settings: PretrainConfig, network: dict, monitor_stems: str | None
-) -> None:
+def pretrain(request: Request[PretrainConfig], monitor_stems: str | None) -> None:
     """Stage 3, as :func:`mixit_mss.training.runs.pretrain` describes it."""
-    _begin(request, settings)
-    net = _build(request, network, num_sources=settings.num_outputs)
+    settings = request.settings
+    _begin(request)
+    net = _build(request, num_sources=settings.num_outputs)
     songs = read_manifest(request.manifest)
     form, gain, seed = _form(net), settings.mom_gain_db, request.seed
     train_songs, valid_songs = songs.select(split="train"), songs.select(split="valid")
@@ -60,22 +59,17 @@ def pretrain(
         stems = [stem for stem in labelled.stems() if stem != "mixture"]
         monitor.append(StemMonitor(LabelledChunks(labelled, stems, length, **form)))
     step = {"config": request.config, "model": request.model}
-    _fit(MixITSystem, request, settings, network, net, datasets, songs, step, monitor)
+    _fit(MixITSystem, request, net, datasets, songs, step, monitor)
 
 
-def finetune(
-    request: Request,
-    settings: FinetuneConfig,
-    network: dict | None,
-    init: str | None,
-    trainable: str,
-) -> None:
+def finetune(request: Request[FinetuneConfig]) -> None:
     """Stage 5, as :func:`mixit_mss.training.runs.finetune` describes it."""
-    _begin(request, settings)
+    settings, init = request.settings, request.init
+    _begin(request)
     songs = read_manifest(request.manifest)
     known = [stem for stem in songs.stems() if stem != "mixture"]
     if init:
-        if network is not None:
+        if request.network is not None:
             raise UserError("give --init or --model, not both")
         net = load_model(init).train()
         if net.stems is None:
@@ -83,11 +77,11 @@ def finetune(
         stems = list(net.stems)
         _compare_stems(init, stems, request.manifest, known)
     else:
-        if network is None:
+        if request.network is None:
             raise UserError("give --init or --model")
         stems = known
-        net = _build(request, network, num_sources=len(stems), stems=stems)
-    if trainable == "encoder_decoder":
+        net = _build(request, num_sources=len(stems), stems=stems)
+    if request.trainable == "encoder_decoder":
         freeze_separator(net)
     form, length = _form(net), settings.run.chunk_seconds
     train_songs, valid_songs = songs.select(split="train"), songs.select(split="valid")
@@ -100,11 +94,10 @@ def finetune(
         "config": request.config,
         "model": request.model,
         "init": init,
-        "trainable": trainable,
+        "trainable": request.trainable,
         "manifest": songs,
     }
-    told = network or {"init": str(init)}
-    _fit(SupervisedSystem, request, settings, told, net, datasets, songs, step)
+    _fit(SupervisedSystem, request, net, datasets, songs, step)
 
 
 def _compare_stems(init: str, outputs: list[str], manifest: str, known: list[str]) -> None:
@@ -123,16 +116,14 @@ def _compare_stems(init: str, outputs: list[str], manifest: str, known: list[str
         )
 
 
-def _begin(request: Request, settings: PretrainConfig | FinetuneConfig) -> None:
-    request.hardware.share(settings.run.batch_size)
+def _begin(request: Request) -> None:
+    request.hardware.share(request.settings.run.batch_size)
     pl.seed_everything(request.seed, verbose=False)
 
 
 def _fit(
     system: type[TrainingSystem],
     request: Request,
-    settings: PretrainConfig | FinetuneConfig,
-    network: dict,
     net: Network,
     datasets: Datasets,
     songs: Manifest,
@@ -140,9 +131,10 @@ def _fit(
     monitor: list[StemMonitor] | None = None,
 ) -> None:
     """Train, and save what came out; ``step`` is what tells the memory of a training step."""
-    folder, hardware = request.folder, request.hardware
+    folder, hardware, settings = request.folder, request.hardware, request.settings
     if is_first_process() and (note := below_rate(songs, net.sample_rate)):
         print(note, flush=True)
+    network = request.network or {"init": str(request.init)}
     write_run(request.records, request.command, network, settings.model_dump(mode="json"))
     steps = train(
         system,
@@ -164,10 +156,11 @@ def _form(net: Network) -> AudioForm:
     return {"sample_rate": net.sample_rate, "num_channels": net.num_channels}
 
 
-def _build(request: Request, network: dict, **more: Any) -> Network:
+def _build(request: Request, **more: Any) -> Network:
+    network = {**(request.network or {}), **more}
     try:
-        skeleton(**network, **more, copies=4)  # gradients, and two moments of AdamW
-        return build_model(**network, **more)
+        skeleton(**network, copies=4)  # gradients, and two moments of AdamW
+        return build_model(**network)
     except (TypeError, ValueError) as error:
         raise UserError(f"{request.model}: {error}") from error
 

@@ -41,16 +41,41 @@ def pretrain(
     Raises:
         UserError: for a config, manifest or network that cannot be.
     """
-    settings = load_config(config, PretrainConfig)
-    network = read_yaml(model)
-    options = {"config": _identity(settings), "model": network, "seed": seed}
-    identity = Fingerprint("pretrain", options, contents=_songs(manifest))
-    hardware = hardware or Hardware()
-    request = Request(config, model, manifest, Path(out), identity, seed, hardware, command)
+    request = pretraining(
+        config, model, manifest, out, seed=seed, hardware=hardware, command=command
+    )
     if not request.is_finished():
         with importing():
             from mixit_mss.training import fitting
-        fitting.pretrain(request, settings, network, monitor_stems)
+        fitting.pretrain(request, monitor_stems)
+
+
+def pretraining(
+    config: str,
+    model: str,
+    manifest: str,
+    out: str,
+    *,
+    seed: int = 0,
+    hardware: Hardware | None = None,
+    command: str = "",
+) -> Request[PretrainConfig]:
+    """What :func:`pretrain` is asked for, read and checked without torch."""
+    settings = load_config(config, PretrainConfig)
+    network = read_yaml(model)
+    options = {"config": _identity(settings), "model": network, "seed": seed}
+    return Request(
+        config,
+        settings,
+        model,
+        network,
+        manifest,
+        Path(out),
+        Fingerprint("pretrain", options, contents=_songs(manifest)),
+        seed=seed,
+        hardware=hardware or Hardware(),
+        command=command,
+    )
 
 
 def finetune(
@@ -81,6 +106,36 @@ def finetune(
     Raises:
         UserError: for a config, manifest or network that cannot be.
     """
+    request = finetuning(
+        config,
+        manifest,
+        out,
+        init=init,
+        model=model,
+        trainable=trainable,
+        seed=seed,
+        hardware=hardware,
+        command=command,
+    )
+    if not request.is_finished():
+        with importing():
+            from mixit_mss.training import fitting
+        fitting.finetune(request)
+
+
+def finetuning(
+    config: str,
+    manifest: str,
+    out: str,
+    *,
+    init: str | None = None,
+    model: str | None = None,
+    trainable: str = "all",
+    seed: int = 0,
+    hardware: Hardware | None = None,
+    command: str = "",
+) -> Request[FinetuneConfig]:
+    """What :func:`finetune` is asked for, read and checked without torch."""
     settings = load_config(config, FinetuneConfig)
     network = read_yaml(model) if model else None
     options = {
@@ -91,13 +146,20 @@ def finetune(
         "init": _network_of(init) if init else None,
     }
     start = {WEIGHTS: Path(init) / WEIGHTS} if init else {}
-    identity = Fingerprint("finetune", options, start, _songs(manifest))
-    hardware = hardware or Hardware()
-    request = Request(config, model, manifest, Path(out), identity, seed, hardware, command)
-    if not request.is_finished():
-        with importing():
-            from mixit_mss.training import fitting
-        fitting.finetune(request, settings, network, init, trainable)
+    return Request(
+        config,
+        settings,
+        model,
+        network,
+        manifest,
+        Path(out),
+        Fingerprint("finetune", options, start, _songs(manifest)),
+        init=init,
+        trainable=trainable,
+        seed=seed,
+        hardware=hardware or Hardware(),
+        command=command,
+    )
 
 
 def _songs(manifest: str) -> dict[str, str]:

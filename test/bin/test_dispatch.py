@@ -20,6 +20,7 @@ from mixit_mss.evaluation import scoring
 from mixit_mss.files import HOST
 from mixit_mss.models import BSLocoformer
 from mixit_mss.models.hub import save_model
+from test.tones import make_corpus, run_finetune, run_pretrain
 
 RATE = 4000
 
@@ -163,6 +164,24 @@ def test_an_array_of_segmentation(local_jobs, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(dispatch, "_submit", None)  # what is done waits in no queue
     assert main([*local_jobs, "segment", *command, "--out", str(tmp_path / "out")]) == 0
     assert "nothing to do, all 5 songs" in capfd.readouterr().out
+
+
+def test_a_finished_training_waits_in_no_queue(local_jobs, tmp_path, monkeypatch, capfd):
+    corpus = make_corpus(tmp_path)
+    run_pretrain(corpus)
+    run_finetune(corpus, corpus / "tuned", model=str(corpus / "model.yaml"))
+    words = ["--manifest", "labelled", "--config", "finetune.yaml", "--out", "tuned"]
+    finetune = ["finetune", *words, "--model", "model.yaml"]
+    words = ["--manifest", "unlabelled", "--config", "pretrain.yaml", "--out", "exp"]
+    pretrain = ["pretrain", *words, "--model", "model.yaml", "--monitor-stems", "labelled"]
+    monkeypatch.chdir(corpus)
+    monkeypatch.setattr(dispatch, "_submit", None)
+    capfd.readouterr()
+    for command in (pretrain, finetune):
+        assert main([*local_jobs, *command]) == 0
+        assert "nothing changed" in capfd.readouterr().out
+        assert main([*local_jobs, *command, "--seed", "5"]) == 1  # is another run
+        assert "'NoneType' object is not callable" in capfd.readouterr().err
 
 
 def test_a_job_that_fails_is_shown_and_nothing_is_merged(local_jobs, tmp_path, capfd):

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import zipfile
 
 import pytest
@@ -122,16 +121,31 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("broken", [False, True])
+def not_this_network(path):
+    content = torch.load(path, weights_only=True)
+    content["state_dict"]["model.a"] = torch.ones(3)
+    torch.save(content, path)
+
+
+BREAK = {
+    "whole": None,
+    "flipped": lambda path: flip(path, 2000, 1),
+    "cut short": lambda path: os.truncate(path, 900),
+    "of another network": not_this_network,
+    "no checkpoint": lambda path: torch.save([1, 2], path),
+}
+
+
+@pytest.mark.parametrize("broken", BREAK)
 def test_a_whole_checkpoint_is_there_at_every_moment_of_a_save(tmp_path, monkeypatch, broken):
     """Killed before each thing that a save does to files, and after the last."""
+    network = torch.nn.ParameterDict({"a": torch.zeros(50), "b": torch.zeros(30)})
     for moment in range(10):
         folder = tmp_path / str(moment)
         save(folder, 4)
         save(folder, 6)
-        if broken:
-            shutil.copy(folder / "last.ckpt", folder / "kept")
-            flip(folder / "last.ckpt", 2000, 1)
+        if BREAK[broken]:
+            BREAK[broken](folder / "last.ckpt")
         done = [0]
 
         def killing(usual, done=done, moment=moment):
@@ -144,17 +158,17 @@ def test_a_whole_checkpoint_is_there_at_every_moment_of_a_save(tmp_path, monkeyp
             return operation
 
         with monkeypatch.context() as patch:
-            for name in ("replace", "fsync", "unlink"):
+            for name in ("replace", "fsync", "unlink", "link"):
                 patch.setattr(os, name, killing(getattr(os, name)))
             try:
                 save(folder, 8)
                 ended = True
             except Killed:
                 ended = False
-        found = find_checkpoint(folder)
-        assert found.step in ((4, 8) if broken else (6, 8))
+        found = find_checkpoint(folder, network)
+        assert found.step in ((4, 8) if BREAK[broken] else (6, 8))
         if ended:
-            wanted = {"last.ckpt": 8, "previous.ckpt": 4 if broken else 6}
+            wanted = {"last.ckpt": 8, "previous.ckpt": 4 if BREAK[broken] else 6}
             assert steps(folder) == wanted
             assert moment > 2
             return
