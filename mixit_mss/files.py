@@ -64,7 +64,7 @@ def atomic_folder(folder: str | Path, replace: bool = False) -> Iterator[Path]:
     folder = Path(folder)
     if not replace and os.path.lexists(folder):
         raise FileExistsError(errno.EEXIST, "it is there already", str(folder))
-    with temporary_folder(folder) as partial, _temporary(folder, f"{folder.name}.old", "") as old:
+    with temporary_folder(folder) as partial, _temporary(folder, folder.name, ".old") as old:
         try:
             yield partial
             if replace and os.path.lexists(folder):
