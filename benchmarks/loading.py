@@ -20,9 +20,9 @@ import numpy as np
 import soundfile
 
 from benchmarks.timing import print_table
-from mixit_mss.data import audio
-from mixit_mss.data.corpora.folder import unlabelled_songs
-from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
+from mixit_mss import audio
+from mixit_mss.audio.ffmpeg import find_ffmpeg
+from mixit_mss.corpora.folder import unlabelled_songs
 
 RATE = 44100
 FORMATS = ("flac", "wav", "mp3")

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from benchmarks.plain_network import PlainBSLocoformer
 from benchmarks.timing import alternate, peak_growth, print_table, return_freed_memory
 from mixit_mss.models.bs_locoformer import SIZES, BSLocoformer
-from mixit_mss.models.official import from_official
-from mixit_mss.training.step_cost import flop_counter
+from mixit_mss.models.hub.official import from_official
+from mixit_mss.training.memory.step_cost import flop_counter
 
 SAMPLE_RATE, CHANNELS, NUM_SOURCES = 44100, 2, 12
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.timing import alternate, once, print_table, resident
-from mixit_mss.evaluation.metrics import SongScores
-from mixit_mss.evaluation.scoring import Task, score_song
+from mixit_mss.scoring.metrics import SongScores
+from mixit_mss.scoring.songs import Task, score_song
 
 SAMPLE_RATE, STEMS = 44100, ("vocals", "drums", "bass", "other")
 KINDS = ("reference", "estimate")

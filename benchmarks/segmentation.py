@@ -14,8 +14,8 @@ from pathlib import Path
 import soundfile
 
 from benchmarks.timing import alternate_cpu, print_table
-from mixit_mss.data.corpora.folder import unlabelled_songs
-from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
+from mixit_mss.audio.ffmpeg import find_ffmpeg
+from mixit_mss.corpora.folder import unlabelled_songs
 
 RENDERED = Path(__file__).parents[1] / "egs/midi_band/downloads/unlabelled"
 RATE = 44100

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from benchmarks.network import weigh
 from benchmarks.timing import alternate, print_table, resident
-from mixit_mss.evaluation.overlap_add import separate
-from mixit_mss.evaluation.request import Options
-from mixit_mss.evaluation.song_stream import separate_song
-from mixit_mss.evaluation.songs import Song
 from mixit_mss.models.bs_locoformer import SIZES, BSLocoformer
+from mixit_mss.separation.overlap_add import separate
+from mixit_mss.separation.request import Options
+from mixit_mss.separation.songs import Song
+from mixit_mss.separation.stream import separate_song
 
 RATE, STEMS = 44100, ("vocals", "drums", "bass", "other")
 TINY = {"num_blocks": 1, "dim": 8, "ffn_dim": 8, "num_heads": 1, "num_groups": 1}

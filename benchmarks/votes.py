@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import alternate, print_table
-from mixit_mss.evaluation.channel_votes import best_assignment, count_votes
+from mixit_mss.selection.channel_votes import best_assignment, count_votes
 
 SAMPLE_RATE = 44100
 CHUNKS_OF_A_CORPUS = 50_000

@@ -18,8 +18,8 @@ from collections import deque
 
 import numpy as np
 
-from mixit_mss.data.archives import Archive
-from mixit_mss.data.corpora.musdb18hq import VALIDATION
+from mixit_mss.corpora.musdb18hq import VALIDATION
+from mixit_mss.fetch.archives import Archive
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -30,36 +30,38 @@ OUTSIDE = {
 DOORS = {"place", "file_name", "relative_path", "inside", "stored_path", "hexdigest", "len"}
 # how many places, and why: what the package itself calls something, or finds in a listing of the disk
 OURS = {
-    "mixit_mss/bin/failures.py": (2, "names of our own reports"),
+    "mixit_mss/band/render.py": (2, "kinds, numbers and stems of the package"),
+    "mixit_mss/band/songs.py": (5, "kinds, numbers and stems of the package"),
+    "mixit_mss/failures.py": (2, "names of our own reports"),
     "mixit_mss/bin/score.py": (1, "the user's own --out"),
-    "mixit_mss/data/archives.py": (
+    "mixit_mss/fetch/archives.py": (
         8,
         "names of the two published corpora, from a table in the code",
     ),
-    "mixit_mss/data/corpora/fma.py": (4, "small, medium, large, full; numbers of tracks"),
-    "mixit_mss/data/corpora/folder.py": (6, "reads what a listing of the disk has"),
-    "mixit_mss/data/corpora/musdb18hq.py": (2, "reads what a listing of the disk has"),
-    "mixit_mss/data/corpus.py": (1, "prunes what a listing of the disk has"),
-    "mixit_mss/data/disk.py": (1, "counts what a listing of the disk has"),
-    "mixit_mss/data/download.py": (1, "beside the archive"),
-    "mixit_mss/data/extraction.py": (
+    "mixit_mss/corpora/fma.py": (4, "small, medium, large, full; numbers of tracks"),
+    "mixit_mss/corpora/folder.py": (6, "reads what a listing of the disk has"),
+    "mixit_mss/corpora/musdb18hq.py": (2, "reads what a listing of the disk has"),
+    "mixit_mss/preparation/corpus.py": (1, "prunes what a listing of the disk has"),
+    "mixit_mss/disk.py": (1, "counts what a listing of the disk has"),
+    "mixit_mss/fetch/download.py": (1, "beside the archive"),
+    "mixit_mss/fetch/extraction.py": (
         4,
         "members were refused unless they stay inside; reads and sweeps",
     ),
-    "mixit_mss/data/joining.py": (1, "a song's name, no path"),
-    "mixit_mss/data/leaks.py": (1, "looks a journal's paths up in a table"),
+    "mixit_mss/preparation/joining.py": (1, "a song's name, no path"),
+    "mixit_mss/preparation/leaks.py": (1, "looks a journal's paths up in a table"),
     "mixit_mss/data/manifest.py": (2, "the user's own path of a manifest"),
-    "mixit_mss/data/partial.py": (2, "beside the archive"),
-    "mixit_mss/demo.py": (1, "a file of output_files"),
-    "mixit_mss/evaluation/channel_votes.py": (1, "a division"),
-    "mixit_mss/evaluation/delivery.py": (5, "names made by output_files"),
-    "mixit_mss/evaluation/song_stream.py": (1, "names made by output_files"),
+    "mixit_mss/fetch/partial.py": (2, "beside the archive"),
+    "mixit_mss/separation/demo.py": (1, "a file of output_files"),
+    "mixit_mss/selection/channel_votes.py": (1, "a division"),
+    "mixit_mss/separation/delivery.py": (5, "names made by output_files"),
+    "mixit_mss/separation/stream.py": (1, "names made by output_files"),
     "mixit_mss/names.py": (2, "the door itself"),
     "mixit_mss/report/page.py": (1, "templates of the package"),
     "mixit_mss/stamps.py": (2, "reads what a stamp lists: sizes of files"),
     "mixit_mss/training/records.py": (4, "run.json, history.csv, bad_batches.csv"),
     "mixit_mss/training/trainer.py": (1, "digits of a digest"),
-    "mixit_mss/training/yaml_files.py": (1, "a key of a configuration"),
+    "mixit_mss/yaml_files.py": (1, "a key of a configuration"),
 }
 
 

@@ -14,10 +14,10 @@ import soundfile
 from mixit_mss.bin.main import main
 from mixit_mss.data.datasets import UnlabelledMixtures
 from mixit_mss.data.manifest import read_manifest
-from mixit_mss.evaluation.scoring import read_scores
 from mixit_mss.models import BSLocoformer
 from mixit_mss.models.hub import save_model
 from mixit_mss.names import path_of, path_text, printable, relative_path
+from mixit_mss.scoring.songs import read_scores
 
 RATE, SAMPLES = 8000, 12_000
 STEMS = ("_low", "<i>high $1 & [x](javascript:y)")

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixit_mss.data.corpora.table import listed_songs
+from mixit_mss.corpora.table import listed_songs
 from mixit_mss.data.manifest import make_manifest, read_manifest, write_manifest
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.experiments import read_experiment, write_experiment
-from mixit_mss.evaluation.scoring import read_scores
 from mixit_mss.report.build import read_votes
 from mixit_mss.report.history import read_history
+from mixit_mss.scoring.experiments import read_experiment, write_experiment
+from mixit_mss.scoring.songs import read_scores
 from mixit_mss.tables import Kind, read_large_table, read_table
 
 COLUMNS = {"song": Kind.TEXT, "frames": Kind.WHOLE}

@@ -98,8 +98,8 @@ def device(word: str) -> str:
 
 def shard(word: str) -> str:
     """``3/8``, the third of eight shares."""
-    from mixit_mss.data.shards import parse_shard
     from mixit_mss.errors import UserError
+    from mixit_mss.parallel import parse_shard
 
     try:
         parse_shard(word)

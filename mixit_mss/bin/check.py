@@ -7,9 +7,9 @@ import sys
 
 from mixit_mss import limits
 from mixit_mss.bin import arguments
-from mixit_mss.bin.failures import say
 from mixit_mss.bin.main import run
 from mixit_mss.errors import UsageError, UserError
+from mixit_mss.failures import say
 from mixit_mss.imports import importing
 
 DESCRIPTION = """\
@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.labelled and bool(args.pretrain) != bool(args.unlabelled):
         raise UsageError("--pretrain and --unlabelled go together: give both or neither")
     with importing():
-        from mixit_mss.training.checks import Recipe, findings, in_words
+        from mixit_mss.checks.recipe import Recipe, findings, in_words
         from mixit_mss.training.hardware import Hardware
     recipe = Recipe(
         model=args.model,

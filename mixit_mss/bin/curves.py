@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     if Path(args.out).suffix.lower() != ".png":
         raise UserError(f"--out {args.out} must end in .png")
-    from mixit_mss.report.figures import draw_curves
+    from mixit_mss.report.figures.pictures import draw_curves
     from mixit_mss.report.history import HISTORY, find_history, read_history
 
     histories = {}

@@ -56,8 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Serve until Ctrl-C."""
     args = build_parser().parse_args(argv)
-    from mixit_mss.demo import Limits, require_gradio, serving
-    from mixit_mss.models.opening import open_model, pick_device
+    from mixit_mss.models.hub.opening import open_model, pick_device
+    from mixit_mss.separation.demo import Limits, require_gradio, serving
 
     require_gradio()
     limits = Limits(args.max_megabytes, args.max_minutes)

@@ -104,10 +104,10 @@ def main(argv: list[str] | None = None) -> None:
     out = Path(args.out)
     with importing():
         from mixit_mss.data.manifest import read_manifest
-        from mixit_mss.evaluation.diagnosis import describe, diagnose, summarise
-        from mixit_mss.evaluation.songs import below_rate
+        from mixit_mss.diagnosis.songs import describe, diagnose, summarise
         from mixit_mss.files import sweep, write_json
-        from mixit_mss.models.opening import open_model, pick_device
+        from mixit_mss.models.hub.opening import open_model, pick_device
+        from mixit_mss.separation.songs import below_rate
         from mixit_mss.stamps import Fingerprint, replaced_folder, require_ours
 
     manifest = read_manifest(args.manifest)
@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     summary = summarise(table, stems, args.degenerate_db)
     print(describe(summary))
 
-    from mixit_mss.report.diagnosis_figure import draw_diagnosis
+    from mixit_mss.report.figures.diagnosis import draw_diagnosis
 
     sweep(out.parent)  # what killed processes left
     with replaced_folder(out) as partial:
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
 def _weights(model: str) -> tuple[dict[str, Path], str | None]:
     """The files of a network that lies here, by role; one that is fetched goes by its name."""
     from mixit_mss.files import CONFIG, WEIGHTS
-    from mixit_mss.models.opening import OFFICIAL
+    from mixit_mss.models.hub.opening import OFFICIAL
 
     path = Path(model.removeprefix(OFFICIAL))
     if path.is_file():

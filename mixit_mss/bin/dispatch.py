@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mixit_mss import limits
-from mixit_mss.bin import arguments, jobs
+from mixit_mss.bin import arguments
 from mixit_mss.bin.main import COMMANDS, run
+from mixit_mss.cluster import jobs
 from mixit_mss.errors import UserError
 from mixit_mss.files import write_json
 
@@ -150,6 +151,13 @@ def main(argv: list[str] | None = None) -> None:
         print(jobs.log_tail(submission.log(submission.ids[0]), lines=5))
 
 
+def run_command(argv: tuple[str, ...], place: str) -> None:
+    """What a job calls: ``mixit-mss`` with these arguments, in folder ``place``."""
+    from mixit_mss.bin.main import main as mixit_mss
+
+    jobs.run_in_job(mixit_mss, argv, place)
+
+
 def _is_done(command: list[str]) -> bool:
     """Whether the command would find nothing to do: no job need wait in a queue for that."""
     name, *words = command
@@ -240,10 +248,10 @@ def _submit(args: argparse.Namespace) -> jobs.Submission:
     place = os.getcwd()
     with _submitting(args.partition):
         if len(commands) == 1:
-            submitted = [executor.submit(jobs.run_command, tuple(commands[0]), place)]
+            submitted = [executor.submit(run_command, tuple(commands[0]), place)]
         else:
             words = [tuple(command) for command in commands]
-            submitted = executor.map_array(jobs.run_command, words, [place] * len(words))
+            submitted = executor.map_array(run_command, words, [place] * len(words))
     ids = tuple(job.job_id for job in submitted)
     submission = jobs.Submission(folder, ids, shape["nodes"] * shape["ntasks_per_node"])
     write_json(_note_file(folder), {"ids": ids, "tasks": submission.tasks})

@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None, archives: Mapping | None = None) -> None
     """
     options = build_parser().parse_args(argv)
     options.nj = processes(options.nj, "--nj")
-    from mixit_mss.data.corpora import fma, musdb18hq
+    from mixit_mss.corpora import fma, musdb18hq
 
     archives = archives or {**fma.ARCHIVES, "musdb18hq": musdb18hq.ARCHIVE}
     if options.corpus == "fma":
@@ -149,8 +149,8 @@ def main(argv: list[str] | None = None, archives: Mapping | None = None) -> None
 
 
 def _obtain(known: Mapping, options: argparse.Namespace) -> None:
-    from mixit_mss.data.archives import check_space, listed_archives, obtain
-    from mixit_mss.data.download import Transfer
+    from mixit_mss.fetch.archives import check_space, listed_archives, obtain
+    from mixit_mss.fetch.download import Transfer
 
     if options.archives:
         known = listed_archives(options.archives, known)
@@ -167,7 +167,7 @@ def _obtain(known: Mapping, options: argparse.Namespace) -> None:
 
 def _show_once(notice: str, options: argparse.Namespace) -> None:
     """Print a corpus's licence, and leave it in the folder, by which it is known to be read."""
-    from mixit_mss.data.disk import disk_errors
+    from mixit_mss.disk import disk_errors
     from mixit_mss.files import write_text
 
     path = Path(options.out) / f"LICENSE_{options.corpus}.txt"

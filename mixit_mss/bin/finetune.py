@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parse, train, save the model folder."""
     args = build_parser().parse_args(argv)
-    from mixit_mss.evaluation.experiments import command_line
+    from mixit_mss.scoring.experiments import command_line
     from mixit_mss.training.runs import finetune
 
     options = vars(args)

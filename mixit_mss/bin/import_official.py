@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     from mixit_mss.errors import UserError
     from mixit_mss.models.hub import save_model
-    from mixit_mss.models.published import NAMES, NOTICE, REPOSITORY, REVISION, import_official
+    from mixit_mss.models.hub.published import NAMES, NOTICE, REPOSITORY, REVISION, import_official
 
     if args.source == "list":
         print("\n".join(NAMES))

@@ -10,13 +10,13 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 
-from mixit_mss import __version__
-from mixit_mss.bin import failures
+from mixit_mss import __version__, failures
 from mixit_mss.errors import Preempted, UsageError, UserError
 
 COMMANDS = {
     "separate": "separate songs into stems with a trained model",
     "download": "stage 0: fetch FMA or MUSDB18-HQ, and check every byte",
+    "render-songs": "stage 0: songs of a MIDI band, with and without stems",
     "segment": "stage 1: cut a corpus into segments and drop silence",
     "make-manifests": "stage 2: list what training and scoring read",
     "check": "before stage 3: do configs, network, stems and splits fit together",

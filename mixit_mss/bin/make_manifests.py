@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the stage; raises :class:`UserError` for what the user can mend."""
     options = build_parser().parse_args(argv)
-    from mixit_mss.data.joining import join_corpora
+    from mixit_mss.preparation.joining import join_corpora
 
     corpora = {"unlabelled": options.unlabelled, "labelled": options.labelled}
     print(join_corpora(corpora, options.out))

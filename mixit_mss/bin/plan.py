@@ -81,11 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parse, weigh, print."""
     args = build_parser().parse_args(argv)
+    from mixit_mss.cost import plan as planning
     from mixit_mss.data.manifest import read_manifest
-    from mixit_mss.training import plan as planning
+    from mixit_mss.training.memory.step import training_step
 
     manifest = read_manifest(args.manifest) if args.manifest else None
-    step = planning.training_step(
+    step = training_step(
         args.config,
         stage=args.stage,
         model=args.model,

@@ -13,7 +13,7 @@ from mixit_mss.errors import UserError
 from mixit_mss.machine import processes
 
 if TYPE_CHECKING:
-    from mixit_mss.evaluation.scoring import Task
+    from mixit_mss.scoring.songs import Task
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -95,9 +95,9 @@ def main(argv: list[str] | None = None) -> None:
     """Score what the options name; print a summary, write the table."""
     args = _arguments(argv)
     args.nj = processes(args.nj, "--nj")
-    from mixit_mss.data.shards import parse_shard
-    from mixit_mss.evaluation import scoring
     from mixit_mss.files import sweep
+    from mixit_mss.parallel import parse_shard
+    from mixit_mss.scoring import songs as scoring
 
     shard = parse_shard(args.shard) if args.shard else None
     tasks = _tasks(args)
@@ -151,7 +151,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def _tasks(args: argparse.Namespace) -> list[Task]:
     """One for every song."""
     from mixit_mss.data.manifest import read_manifest
-    from mixit_mss.evaluation import scoring
+    from mixit_mss.scoring import songs as scoring
 
     stems = [name.strip() for name in args.stems.split(",")] if args.stems else None
     more = {"full_bsseval": args.full_bsseval, "stems": stems}
@@ -165,8 +165,8 @@ def _is_done(args: argparse.Namespace, tasks: list[Task], parts: Path) -> bool:
     """Whether the table, and beside it the row's facts, are already what they would be."""
     import pandas as pd
 
-    from mixit_mss.evaluation import scoring
-    from mixit_mss.evaluation.experiments import has_row
+    from mixit_mss.scoring import songs as scoring
+    from mixit_mss.scoring.experiments import has_row
 
     known = scoring.known_scores(tasks, parts)
     if len(known) < len(tasks):
@@ -182,7 +182,7 @@ def _is_done(args: argparse.Namespace, tasks: list[Task], parts: Path) -> bool:
 
 def _write_facts(args: argparse.Namespace, argv: list[str] | None) -> None:
     """Complete ``experiment.json``: what trained a model stays; an oracle's facts are made here."""
-    from mixit_mss.evaluation.experiments import (
+    from mixit_mss.scoring.experiments import (
         FILE,
         command_line,
         current_commit,

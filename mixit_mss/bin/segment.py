@@ -15,7 +15,7 @@ from mixit_mss.errors import UserError
 from mixit_mss.machine import processes
 
 if TYPE_CHECKING:
-    from mixit_mss.data.corpora.folder import Found
+    from mixit_mss.corpora.folder import Found
 
 DESCRIPTION = """\
 Prepare a corpus for training: check every song, store it once at the training rate, and list the
@@ -186,8 +186,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the stage; raises :class:`UserError` for what the user can mend."""
     options = _arguments(argv)
     options.nj = processes(options.nj, "--nj")
-    from mixit_mss.data.corpus import build_corpus
-    from mixit_mss.data.shards import parse_shard
+    from mixit_mss.parallel import parse_shard
+    from mixit_mss.preparation.corpus import build_corpus
 
     shard = parse_shard(options.shard) if options.shard else None
     settings, fraction, found = _settings(options), _fraction(options), _records(options)
@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def is_done(argv: list[str]) -> bool:
     """Whether all songs are prepared and the tables are there."""
-    from mixit_mss.data.corpus import is_built
+    from mixit_mss.preparation.corpus import is_built
 
     options = _arguments(argv)
     found = _records(options)
@@ -222,8 +222,8 @@ def _fraction(options: argparse.Namespace) -> float:
 
 def _records(options: argparse.Namespace) -> Found:
     """The files of the corpus, from a table or from the folder's layout."""
-    from mixit_mss.data.corpora import fma, folder, musdb18hq, table
-    from mixit_mss.data.corpus import with_splits
+    from mixit_mss.corpora import fma, folder, musdb18hq, table
+    from mixit_mss.preparation.corpus import with_splits
 
     if options.corpus == "fma":
         songs = fma.fma_songs(options.input, options.fma_subset)
@@ -245,7 +245,8 @@ def _records(options: argparse.Namespace) -> Found:
 
 def _settings(options: argparse.Namespace):
     """Settings of the kind asked for, checked against each other."""
-    from mixit_mss.data import activity, preparation, segmentation
+    from mixit_mss.preparation import activity, segmentation
+    from mixit_mss.preparation import song as preparation
 
     common = {name: getattr(options, name) for name in ("sample_rate", "channels", "mono", "store")}
     length, hop = options.segment_seconds, options.hop_seconds
@@ -275,7 +276,7 @@ def _check(options: argparse.Namespace) -> None:
     if (options.corpus == "fma") != (options.fma_subset is not None):
         raise UserError("--corpus fma and --fma-subset go together: give both or neither")
     if options.corpus == "musdb18hq":
-        from mixit_mss.data.corpora.musdb18hq import STEMS
+        from mixit_mss.corpora.musdb18hq import STEMS
 
         if unknown := [stem for stem in options.stems if stem not in STEMS]:
             raise UserError(f"--stems {','.join(unknown)}: MUSDB18-HQ has {', '.join(STEMS)}")

@@ -66,14 +66,14 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{args.out}: nothing changed, nothing to do")
         return
     with importing():
-        from mixit_mss.evaluation.experiments import (
+        from mixit_mss.models.hub import load_model, read_card, save_model
+        from mixit_mss.scoring.experiments import (
             command_line,
             current_commit,
             write_experiment,
         )
-        from mixit_mss.evaluation.selection import VOTES, describe, select, vote, write_votes
-        from mixit_mss.evaluation.songs import below_rate
-        from mixit_mss.models.hub import load_model, read_card, save_model
+        from mixit_mss.selection.select import VOTES, describe, select, vote, write_votes
+        from mixit_mss.separation.songs import below_rate
 
     card = read_card(args.model)
     model = load_model(args.model)

@@ -18,7 +18,7 @@ from mixit_mss.bin.main import run
 from mixit_mss.errors import UserError
 
 if TYPE_CHECKING:
-    from mixit_mss.evaluation.request import Options
+    from mixit_mss.separation.request import Options
 
 FORMATS = ("wav", "wav24", "wav16", "flac", "flac16", "mp3")
 EXAMPLES = """examples:
@@ -174,8 +174,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("give either songs (files or folders) or --manifest, and not both")
     if args.shard and not args.manifest:
         raise UserError("--shard needs --manifest, whose songs it shares out")
-    from mixit_mss.evaluation import pipes
-    from mixit_mss.evaluation.separation import separate_files
+    from mixit_mss.separation import pipes
+    from mixit_mss.separation.separator import separate_files
 
     options = _options(args)
     to_standard_output = args.out == pipes.STANDARD
@@ -203,8 +203,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def is_done(argv: list[str]) -> bool:
     """Whether all songs of a manifest are separated already."""
-    from mixit_mss.evaluation import request
     from mixit_mss.names import place
+    from mixit_mss.separation import request
 
     args = build_parser().parse_args(argv)
     options, songs = _options(args), _songs(args, args.songs)
@@ -214,7 +214,7 @@ def is_done(argv: list[str]) -> bool:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from mixit_mss.evaluation.request import Options
+    from mixit_mss.separation.request import Options
 
     return Options(
         stems=tuple(name.strip() for name in args.stems.split(",")) if args.stems else None,
@@ -233,8 +233,8 @@ def _options(args: argparse.Namespace) -> Options:
 
 def _songs(args: argparse.Namespace, paths: list[str]) -> list:
     """The songs of the manifest's split, or those that the arguments name."""
-    from mixit_mss.evaluation.pipes import STANDARD
-    from mixit_mss.evaluation.songs import list_songs, manifest_songs
+    from mixit_mss.separation.pipes import STANDARD
+    from mixit_mss.separation.songs import list_songs, manifest_songs
 
     if not args.manifest:
         listing = list_songs(paths, None if args.out == STANDARD else args.out)
@@ -242,7 +242,7 @@ def _songs(args: argparse.Namespace, paths: list[str]) -> list:
             print(listing.left_out, file=sys.stderr)
         return listing.songs
     from mixit_mss.data.manifest import read_manifest
-    from mixit_mss.data.shards import parse_shard
+    from mixit_mss.parallel import parse_shard
 
     songs = manifest_songs(read_manifest(args.manifest, check_files=False), args.split)
     return parse_shard(args.shard).of(songs) if args.shard else songs

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from mixit_mss.data import audio
+from mixit_mss import audio
 from mixit_mss.data.manifest import Manifest
 from mixit_mss.data.mixing import balance_mixtures, dynamic_mixing, is_silent, random_start
-from mixit_mss.data.segmentation import to_samples
 from mixit_mss.data.shared import SharedArrays
 from mixit_mss.errors import UserError
 
@@ -249,7 +248,7 @@ class TrackReader(SharedArrays):
         self._rates = manifest.tracks["sample_rate"].to_numpy(np.int32)
         self._lengths = manifest.tracks["frames"].to_numpy(np.int64)
         self._channels = num_channels
-        self.chunk_frames = to_samples(chunk_seconds, self._rate)
+        self.chunk_frames = audio.to_samples(chunk_seconds, self._rate)
         # samples at the track's own rate that make one chunk
         self.source_frames = (chunk_seconds * self._rates + 1e-6).astype(np.int64)
 

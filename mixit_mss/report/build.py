@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mixit_mss.data import audio
+from mixit_mss import audio
 from mixit_mss.data.manifest import NO_SEGMENTS, Manifest, read_manifest
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.scoring import Task, manifest_tasks, summarise
 from mixit_mss.files import sweep, write_text
 from mixit_mss.names import place
-from mixit_mss.report.figures import draw_scores, draw_spectrograms, draw_votes
+from mixit_mss.report.figures.pictures import draw_scores, draw_spectrograms, draw_votes
 from mixit_mss.report.listening import Song, listen, only
 from mixit_mss.report.page import page_text
 from mixit_mss.report.paper import beside_the_paper
@@ -25,6 +24,7 @@ from mixit_mss.report.results import (
     results_text,
     unique_titles,
 )
+from mixit_mss.scoring.songs import Task, manifest_tasks, summarise
 from mixit_mss.tables import Kind, columns_of, read_table
 
 VOTES = "votes.csv"  # stage 4 writes it; naming it here spares the report from loading torch

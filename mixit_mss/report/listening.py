@@ -18,13 +18,13 @@ import pandas as pd
 import soundfile
 from PIL import Image
 
-from mixit_mss.data import audio
-from mixit_mss.data.encoding import MP3_RATES
+from mixit_mss import audio
+from mixit_mss.audio.encoding import MP3_RATES
 from mixit_mss.data.manifest import NO_SEGMENTS, Manifest
-from mixit_mss.evaluation.scoring import Task, manifest_tasks
 from mixit_mss.names import place
-from mixit_mss.report.power import RANGE_DB, power_image
+from mixit_mss.report.figures.power import RANGE_DB, power_image
 from mixit_mss.report.results import Experiment, unique_titles
+from mixit_mss.scoring.songs import Task, manifest_tasks
 
 COMPRESSION = 0.6  # of libsndfile's scale: about 96 kbit/s, variable, at 44.1 kHz
 BYTES_PER_SECOND = 100_000 / 8 * 4 / 3  # in base64

@@ -19,9 +19,9 @@ from jinja2 import Environment, FunctionLoader
 from markupsafe import Markup
 
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.scoring import summarise
 from mixit_mss.reading import read_text
-from mixit_mss.report import paper, svg
+from mixit_mss.report import paper
+from mixit_mss.report.figures import svg
 from mixit_mss.report.history import find_history, read_history
 from mixit_mss.report.listening import Song
 from mixit_mss.report.results import (
@@ -33,6 +33,7 @@ from mixit_mss.report.results import (
     fact_text,
     unique_titles,
 )
+from mixit_mss.scoring.songs import summarise
 from mixit_mss.stamps import read_stamp
 
 TRAININGS = ("pretrain", "finetune")

@@ -12,8 +12,8 @@ from importlib.resources import files
 
 import pandas as pd
 
-from mixit_mss.evaluation.scoring import summarise
 from mixit_mss.report.results import NOTHING, Experiment, markdown_table
+from mixit_mss.scoring.songs import summarise
 
 SIZES = ("small", "medium", "large")
 TABLES = {

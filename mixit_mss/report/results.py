@@ -18,10 +18,10 @@ import pandas as pd
 
 from mixit_mss.data.manifest import manifest_paths, read_manifest
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.experiments import read_experiment
-from mixit_mss.evaluation.scoring import SCORES_FILE, read_scores, summarise
 from mixit_mss.report.markdown import Marked, code, link, literal
 from mixit_mss.report.markdown import table as markdown_table
+from mixit_mss.scoring.experiments import read_experiment
+from mixit_mss.scoring.songs import SCORES_FILE, read_scores, summarise
 
 NOTHING = "-"
 FACTS = ("parameters", "steps", "seed", "commit")

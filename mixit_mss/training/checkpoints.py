@@ -16,10 +16,10 @@ from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
-from mixit_mss.data.disk import disk_errors
+from mixit_mss.disk import disk_errors
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
-from mixit_mss.models.weights import check_finite
+from mixit_mss.models.hub.weights import check_finite
 from mixit_mss.training.preemption import Preempted, StopSignals
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"

@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails
 
 from mixit_mss.errors import UserError
 from mixit_mss.limits import BATCH_SIZE, CHUNK_SECONDS, EXACT_OUTPUTS, NETWORK, WORKERS, shown
-from mixit_mss.training.yaml_files import read_yaml
+from mixit_mss.yaml_files import read_yaml
 
 __all__ = ["FinetuneConfig", "PretrainConfig", "Run", "Section", "load_config", "read_yaml"]
 

@@ -19,17 +19,16 @@ from mixit_mss.data.datasets import (
 )
 from mixit_mss.data.manifest import Manifest, read_manifest
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.experiments import current_commit, write_experiment
-from mixit_mss.evaluation.songs import below_rate
 from mixit_mss.files import MODEL_FILES, sweep
 from mixit_mss.models import Network, build_model, skeleton
 from mixit_mss.models.hub import load_model, save_model
-from mixit_mss.training.batch_size import batch_at_once
+from mixit_mss.scoring.experiments import current_commit, write_experiment
+from mixit_mss.separation.songs import below_rate
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig
 from mixit_mss.training.hardware import is_first_process
 from mixit_mss.training.loaders import Datasets
-from mixit_mss.training.monitor import StemMonitor
-from mixit_mss.training.record import write_run
+from mixit_mss.training.memory.batch_size import batch_at_once
+from mixit_mss.training.records import write_run
 from mixit_mss.training.request import Request
 from mixit_mss.training.systems import (
     MixITSystem,
@@ -38,6 +37,7 @@ from mixit_mss.training.systems import (
     freeze_separator,
 )
 from mixit_mss.training.trainer import train
+from mixit_mss.training.validation import StemMonitor
 
 
 def pretrain(request: Request[PretrainConfig], monitor_stems: str | None) -> None:

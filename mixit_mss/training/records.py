@@ -6,15 +6,22 @@ describe its model also after a run with other settings was begun and given up.
 
 from __future__ import annotations
 
+import json
+import platform
 import shutil
+from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 
 from mixit_mss.files import sweep, write_text
+from mixit_mss.scoring.experiments import current_commit
+from mixit_mss.training.hardware import is_first_process
 
 RUN, HISTORY, BAD_BATCHES = "run.json", "history.csv", "bad_batches.csv"
 SHOWN = (RUN, HISTORY, BAD_BATCHES)
 TENSORBOARD = "tensorboard"
 KEY_DIGITS = 12
+PACKAGES = ("mixit_mss", "torchaudio", "pytorch-lightning", "asteroid", "numpy")
 
 
 class Records:
@@ -67,3 +74,36 @@ class Records:
         for other in self.folder.parent.iterdir():
             if other != self.folder:
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def write_run(records: Records, command: str, network: dict, config: dict) -> None:
+    """Add a start to ``run.json``, with the config and the network as they are now."""
+    if not is_first_process():
+        return
+    records.begin()
+    try:
+        starts = list(json.loads(records.read(RUN) or "")["starts"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        starts = []
+    start = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+        "commit": current_commit(),
+        **machine(),
+    }
+    content = {"config": config, "network": network, "starts": [*starts, start]}
+    records.write(RUN, json.dumps(content, indent=2) + "\n")
+
+
+def machine() -> dict:
+    """Versions, processor and GPUs."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "packages": {"torch": torch.__version__, **{name: version(name) for name in PACKAGES}},
+        "system": platform.platform(),
+        "host": platform.node(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }

@@ -7,10 +7,10 @@ from asteroid.engine.system import System
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mixit_mss.evaluation.channel_votes import snr_matrix
 from mixit_mss.losses import mixit_loss, thresholded_snr, zero_reference_snr
 from mixit_mss.losses.mixit import assign_outputs, remix
 from mixit_mss.models.network import Masking, Network
+from mixit_mss.selection.channel_votes import snr_matrix
 from mixit_mss.training.health import BadSteps, warn_of_collapse
 from mixit_mss.training.loaders import Loaders
 from mixit_mss.training.validation import SongScores, Sums

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 from torch.optim.lr_scheduler import LambdaLR
 
-from mixit_mss.data.disk import require_space
+from mixit_mss.disk import require_space
 from mixit_mss.errors import UserError
 from mixit_mss.files import is_temporary, sweep
 from mixit_mss.models.network import Network

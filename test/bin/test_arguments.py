@@ -16,7 +16,7 @@ from mixit_mss import limits
 from mixit_mss.bin import arguments
 from mixit_mss.bin.main import COMMANDS, main
 from mixit_mss.errors import UsageError, UserError
-from mixit_mss.evaluation.request import Options
+from mixit_mss.separation.request import Options
 
 ABSURD = [
     "inf",

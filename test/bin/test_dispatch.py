@@ -12,14 +12,15 @@ import pytest
 import soundfile
 import submitit
 
-from mixit_mss.bin import dispatch, jobs, score, segment, separate
+from mixit_mss.bin import dispatch, score, segment, separate
 from mixit_mss.bin.main import main
+from mixit_mss.cluster import jobs
 from mixit_mss.data.manifest import make_manifest, write_manifest
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation import scoring
 from mixit_mss.files import HOST
 from mixit_mss.models import BSLocoformer
 from mixit_mss.models.hub import save_model
+from mixit_mss.scoring import songs as scoring
 from test.tones import make_corpus, run_finetune, run_pretrain
 
 RATE = 4000
@@ -272,7 +273,7 @@ def test_a_signal_waits_for_the_end_of_an_import(tmp_path):
         "time.sleep(0.1)\n"
         "print('loaded', flush=True)\n"
     )
-    code = "from mixit_mss.bin import jobs; jobs._install_handlers(); import slow, time; time.sleep(60)"
+    code = "from mixit_mss.cluster import jobs; jobs._install_handlers(); import slow, time; time.sleep(60)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
@@ -286,13 +287,13 @@ def test_a_job_whose_limit_is_too_short_to_start_does_not_come_back_for_ever(
     clock, requeued = [0.0], []
 
     def stopped_after(seconds):
-        def status_of(argv, place):
+        def status_of(main, argv, place):
             clock[0] += seconds
             return 128 + signal.SIGUSR2
 
         monkeypatch.setattr(jobs, "_status_of", status_of)
         with pytest.raises(SystemExit) as end:
-            jobs.run_command(("pretrain",), ".")
+            jobs.run_in_job(None, ("pretrain",), ".")
         return end.value.code
 
     monkeypatch.setenv("SLURM_JOB_ID", "7")

@@ -22,8 +22,8 @@ from corpus_server import (
 
 from mixit_mss.bin import download
 from mixit_mss.bin.main import main
-from mixit_mss.data.partial import received_bytes
 from mixit_mss.errors import UserError
+from mixit_mss.fetch.partial import received_bytes
 
 ZIPS = {
     "fma_metadata.zip": make_zip(metadata_members()),
@@ -87,7 +87,7 @@ PROGRAM = """
 import json, sys
 from mixit_mss.bin import download
 from mixit_mss.bin.main import run
-from mixit_mss.data.archives import Archive
+from mixit_mss.fetch.archives import Archive
 entries = {key: Archive(**entry) for key, entry in json.loads(sys.argv[1]).items()}
 sys.exit(run(lambda argv: download.main(argv, entries), "download", sys.argv[2:]))
 """

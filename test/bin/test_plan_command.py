@@ -13,9 +13,9 @@ import soundfile
 
 from mixit_mss.bin import main as door
 from mixit_mss.bin import plan
+from mixit_mss.cost import plan as planning
 from mixit_mss.data.manifest import make_manifest, write_manifest
 from mixit_mss.errors import UserError
-from mixit_mss.training import plan as planning
 
 CONF = Path(__file__).parents[1] / "egs/conf"
 MODEL = ["--model", str(CONF / "model_mini.yaml")]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mixit_mss.data import audio
+from mixit_mss import audio
 from mixit_mss.data.datasets import (
     EpochSampler,
     LabelledChunks,

@@ -17,8 +17,8 @@ import yaml
 from corpus_server import serving, tracks_csv
 
 from mixit_mss.bin.main import main
-from mixit_mss.data.corpora.fma import audio_name
-from mixit_mss.data.corpora.musdb18hq import VALIDATION
+from mixit_mss.corpora.fma import audio_name
+from mixit_mss.corpora.musdb18hq import VALIDATION
 from mixit_mss.errors import UserError
 from mixit_mss.models import build_model
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig, load_config, read_yaml

@@ -8,8 +8,8 @@ import torch
 
 from mixit_mss.losses import thresholded_snr
 from mixit_mss.models import BSLocoformer, build_model
+from mixit_mss.models.hub.official import PATH_LAYERS, PATHS, PREFIX, from_official
 from mixit_mss.models.locoformer import LocoformerBlock
-from mixit_mss.models.official import PATH_LAYERS, PATHS, PREFIX, from_official
 
 TINY = {"num_blocks": 2, "dim": 8, "ffn_dim": 12, "num_heads": 2, "num_groups": 2}
 SMALL_STFT = {"n_fft": 64, "hop": 16, "bands": [1] * 9 + [8] * 3, "sample_rate": 8000}

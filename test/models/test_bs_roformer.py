@@ -17,7 +17,7 @@ from mixit_mss.models import BSRoFormer, build_model
 from mixit_mss.models.bs_roformer import Rotation
 from mixit_mss.models.hub import load_model, save_model
 from mixit_mss.training.config import FinetuneConfig, PretrainConfig
-from mixit_mss.training.step_cost import TrainingStep, flop_counter, simulate_step
+from mixit_mss.training.memory.step_cost import TrainingStep, flop_counter, simulate_step
 from mixit_mss.training.systems import MixITSystem, freeze_separator
 
 TINY = {"dim": 8, "depth": 2, "heads": 2, "dim_head": 4}

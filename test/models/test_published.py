@@ -8,7 +8,7 @@ from mixit_mss import machine
 from mixit_mss.bin.import_official import main
 from mixit_mss.errors import UserError
 from mixit_mss.models.hub import load_model
-from mixit_mss.models.published import NAMES, import_official
+from mixit_mss.models.hub.published import NAMES, import_official
 
 HEADS = {"num_heads": 2, "num_groups": 2}
 

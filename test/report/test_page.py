@@ -19,13 +19,13 @@ from PIL import Image
 from mixit_mss.bin import curves, report
 from mixit_mss.data.manifest import make_manifest, write_manifest
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.experiments import write_experiment
-from mixit_mss.evaluation.scoring import write_scores
-from mixit_mss.report import svg
+from mixit_mss.report.figures import svg
+from mixit_mss.report.figures.power import power_image
 from mixit_mss.report.history import read_history
 from mixit_mss.report.listening import choose_songs, fit_page, liveliest_second, mp3
-from mixit_mss.report.power import power_image
 from mixit_mss.report.results import Experiment, unique_titles
+from mixit_mss.scoring.experiments import write_experiment
+from mixit_mss.scoring.songs import write_scores
 from mixit_mss.stamps import Result, write_stamp
 
 RATE, SECONDS = 16000, 6

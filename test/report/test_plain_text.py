@@ -5,9 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from mixit_mss.report import diagnosis_figure, figures, plain_text, spread_figure
+from mixit_mss.report.figures import diagnosis as diagnosis_figure
+from mixit_mss.report.figures import pictures as figures
+from mixit_mss.report.figures import plain_text
+from mixit_mss.report.figures import spread as spread_figure
+from mixit_mss.report.figures.spread import Curve, Panel, draw_panels
 from mixit_mss.report.seeds import spread
-from mixit_mss.report.spread_figure import Curve, Panel, draw_panels
 
 NAMES = ["_first", "__init__", "Ke$ha - 100% $wag", "<b>&", "plain"]
 

@@ -11,11 +11,11 @@ from PIL import Image
 from mixit_mss.bin import report
 from mixit_mss.data.manifest import make_manifest, write_manifest
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.experiments import current_commit, read_experiment, write_experiment
-from mixit_mss.evaluation.scoring import write_scores
-from mixit_mss.report.figures import draw_spectrograms
+from mixit_mss.report.figures.pictures import draw_spectrograms
 from mixit_mss.report.paper import paper_rows
 from mixit_mss.report.results import markdown_table, read_experiments
+from mixit_mss.scoring.experiments import current_commit, read_experiment, write_experiment
+from mixit_mss.scoring.songs import write_scores
 
 STEMS, SONGS, RATE = ("vocals", "bass"), ("one", "two", "three"), 8000
 

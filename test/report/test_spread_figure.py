@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mixit_mss.report import spread_figure
+from mixit_mss.report.figures import spread as spread_figure
+from mixit_mss.report.figures.spread import Curve, Panel, draw_panels
 from mixit_mss.report.seeds import spread
-from mixit_mss.report.spread_figure import Curve, Panel, draw_panels
 
 SCORES = [spread([1.0, 2.0, 4.0]), spread([3.0, 3.5, 4.0])]
 

@@ -29,12 +29,16 @@ MODULES = (
     *("diagnose", "score", "import_official", "report", "curves", "download", "dispatch"),
 )
 HEAVY = (
-    *("mixit_mss.training.fitting", "mixit_mss.training.plan", "mixit_mss.evaluation.separation"),
-    *("mixit_mss.evaluation.diagnosis", "mixit_mss.evaluation.selection", "mixit_mss.data.corpus"),
-    *("mixit_mss.data.joining", "mixit_mss.report.build", "mixit_mss.report.diagnosis_figure"),
-    *("mixit_mss.models.published", "mixit_mss.evaluation.scoring", "mixit_mss.data.archives"),
+    *("mixit_mss.training.fitting", "mixit_mss.cost.plan", "mixit_mss.separation.separator"),
+    *("mixit_mss.diagnosis.songs", "mixit_mss.selection.select", "mixit_mss.preparation.corpus"),
     *(
-        "mixit_mss.evaluation.pipes",
+        "mixit_mss.preparation.joining",
+        "mixit_mss.report.build",
+        "mixit_mss.report.figures.diagnosis",
+    ),
+    *("mixit_mss.models.hub.published", "mixit_mss.scoring.songs", "mixit_mss.fetch.archives"),
+    *(
+        "mixit_mss.separation.pipes",
         "museval",
         "scipy.signal",
         "tensorboard.backend",

@@ -17,8 +17,8 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
+from mixit_mss.audio.ffmpeg import find_ffmpeg
 from mixit_mss.bin import main as door
-from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 from mixit_mss.data.manifest import make_manifest, write_manifest
 from mixit_mss.models import BSLocoformer
 from mixit_mss.models.hub import save_model

@@ -11,11 +11,11 @@ import torch
 from tones import edit, run_finetune, run_pretrain
 
 from mixit_mss.errors import UserError
-from mixit_mss.evaluation.metrics import usdr
 from mixit_mss.models.hub import load_model
-from mixit_mss.training.batch_size import largest_batch
+from mixit_mss.scoring.metrics import usdr
 from mixit_mss.training.hardware import Hardware
 from mixit_mss.training.health import warn_of_collapse
+from mixit_mss.training.memory.batch_size import largest_batch
 from mixit_mss.training.systems import TrainingSystem
 from mixit_mss.training.validation import SongScores
 
@@ -170,7 +170,7 @@ def test_a_logger_that_is_not_there(corpus):
 
 
 def test_too_little_disk(corpus, monkeypatch):
-    from mixit_mss.data import disk
+    from mixit_mss import disk
 
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(UserError, match="the checkpoints of this run need"):

@@ -11,6 +11,6 @@
 unlabelled_songs=8 train_songs=2 valid_songs=1 test_songs=1
 if [ -n "$unlabelled_dir" ] || ! starts_from_mixit; then unlabelled_songs=0; fi
 if [ -n "$labelled_dir" ]; then train_songs=0 valid_songs=0 test_songs=0; fi
-run python ../midi_band/local/make_songs.py --out "$downloads" --unlabelled "$unlabelled_songs" \
+run mixit-mss render-songs --out "$downloads" --unlabelled "$unlabelled_songs" \
   --train "$train_songs" --valid "$valid_songs" --test "$test_songs" \
   --seconds 13 --seed "$seed" --nj "$nj"

@@ -26,12 +26,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from mixit_mss import audio
+from mixit_mss.audio.ffmpeg import find_ffmpeg
 from mixit_mss.bin.main import run
-from mixit_mss.data import audio
-from mixit_mss.data.corpora.fma import audio_name
-from mixit_mss.data.corpora.folder import labelled_songs, unlabelled_songs
-from mixit_mss.data.corpora.musdb18hq import NUM_SONGS, STEMS, VALIDATION
-from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
+from mixit_mss.corpora.fma import audio_name
+from mixit_mss.corpora.folder import labelled_songs, unlabelled_songs
+from mixit_mss.corpora.musdb18hq import NUM_SONGS, STEMS, VALIDATION
 from mixit_mss.errors import UserError
 from mixit_mss.files import write_text
 

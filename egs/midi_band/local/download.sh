@@ -3,6 +3,6 @@
 # What is pre-trained or fine-tuned on songs of your own needs no songs of the band.
 if [ -n "$unlabelled_dir" ] || ! starts_from_mixit; then num_unlabelled=0; fi
 if [ -n "$labelled_dir" ]; then num_train=0 num_valid=0 num_test=0; fi
-run python local/make_songs.py --out "$downloads" --unlabelled "$num_unlabelled" \
+run mixit-mss render-songs --out "$downloads" --unlabelled "$num_unlabelled" \
   --train "$num_train" --valid "$num_valid" --test "$num_test" \
   --seconds "$seconds" --seed "$seed" --correlation "$correlation" --parts "$parts" --nj "$nj"

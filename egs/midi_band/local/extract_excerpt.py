@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mixit_mss.audio.ffmpeg import find_ffmpeg
 from mixit_mss.bin.main import run
-from mixit_mss.data.ffmpeg_pipe import find_ffmpeg
 from mixit_mss.errors import UserError
 from mixit_mss.stamps import Fingerprint, replaced_folder
 

@@ -1,0 +1,218 @@
+"""From a composed song to sound: one FluidSynth process per stem, mixed and rounded to 16 bits here.
+
+A process of its own per stem makes every stem a function of its notes alone (reverb and chorus
+carry nothing over), and lets the stems be levelled by what they measure.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import lfilter
+
+from mixit_mss.band.compose import SPARE_SECONDS, Song
+from mixit_mss.errors import UserError
+
+SAMPLE_RATE = 44100
+FADE_SECONDS = 0.05
+HIGHEST_PEAK = 0.97
+LIMIT_DB = 18  # above a stem's RMS: unlimited drums would push everything else down
+LOW_CUT_HZ = 20  # some instruments of common sound fonts carry an offset
+BYTES_PER_FRAME = 8
+PATIENCE_SECONDS = 240
+SOUNDFONTS = (
+    "/usr/share/sounds/sf2/FluidR3_GM.sf2",
+    "/usr/share/soundfonts/FluidR3_GM.sf2",
+    "/usr/share/sounds/sf2/default-GM.sf2",
+    "/usr/share/soundfonts/default.sf2",
+    "/usr/share/sounds/sf2/TimGM6mb.sf2",
+)
+
+
+class RenderError(Exception):
+    """FluidSynth gave no usable sound for one song."""
+
+
+@dataclass(frozen=True)
+class Synthesiser:
+    """The FluidSynth program, its version, and the sound font that it plays."""
+
+    program: str
+    version: str
+    soundfont: Path
+
+
+def find_synthesiser(soundfont: str | Path | None = None) -> Synthesiser:
+    """Look up FluidSynth and a General MIDI sound font; ``soundfont`` overrides the usual places.
+
+    Raises UserError, with the way to install it, for what is missing.
+    """
+    if importlib.util.find_spec("mido") is None:
+        raise UserError(
+            "mido is not installed, which writes MIDI files: `pip install 'mixit_mss[band]'`."
+        )
+    program = shutil.which("fluidsynth")
+    if program is None:
+        raise UserError(
+            "fluidsynth is not installed: `apt-get install fluidsynth fluid-soundfont-gm` "
+            "(Debian, Ubuntu), `dnf install fluidsynth fluid-soundfont-gm` (Fedora) or "
+            "`brew install fluid-synth` (macOS)."
+        )
+    candidates = SOUNDFONTS if soundfont is None else (soundfont,)
+    found = next((Path(path) for path in candidates if Path(path).is_file()), None)
+    if found is None:
+        where = f"{soundfont} is not there" if soundfont else "none in the usual places"
+        raise UserError(
+            f"no General MIDI sound font ({where}): `apt-get install fluid-soundfont-gm`, "
+            "`dnf install fluid-soundfont-gm`, or give any General MIDI .sf2 with --soundfont."
+        )
+    with found.open("rb") as stream:
+        header = stream.read(12)
+    if header[:4] != b"RIFF" or header[8:] != b"sfbk":
+        raise UserError(f"{found} is not a sound font: give a General MIDI .sf2 with --soundfont.")
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    version = (answer.stdout + answer.stderr).strip().splitlines() or ["unknown"]
+    return Synthesiser(program, version[0], found)
+
+
+def render_stem(song: Song, stem: str, synthesiser: Synthesiser, scratch: Path) -> np.ndarray:
+    """Play one stem; returns float32 (channel, sample) of the song's length and SPARE_SECONDS.
+
+    The MIDI file is written to the folder ``scratch`` and left there.  Raises RenderError when
+    FluidSynth fails twice, or plays nothing.
+    """
+    from mixit_mss.band.midi import midi_file
+
+    seconds = song.seconds + SPARE_SECONDS
+    tracks = [track for track in song.tracks if track.stem == stem]
+    size, damping, level = song.room
+    settings = {
+        "synth.cpu-cores": 1,
+        "synth.dynamic-sample-loading": 1,
+        "synth.sample-rate": SAMPLE_RATE,
+        "synth.gain": 0.4,
+        "synth.chorus.active": int(any(track.chorus > 0 for track in tracks)),
+        "audio.period-size": 64,  # notes begin on multiples of it
+        "synth.reverb.room-size": size,
+        "synth.reverb.damp": damping,
+        "synth.reverb.level": level,
+    }
+    wanted = round(seconds * SAMPLE_RATE)
+    midi, empty = scratch / f"{song.kind}_{song.number}_{stem}.mid", scratch / "empty.conf"
+    midi_file(song.plans[stem], tracks, seconds).save(midi)
+    empty.touch()  # instead of the user's own ~/.fluidsynth
+    command = [synthesiser.program, "-n", "-i", "-q", "-f", str(empty)]
+    for name, value in settings.items():
+        command += ["-o", f"{name}={value}"]
+    command += ["-T", "raw", "-O", "float", "-E", "little", "-F", "-"]
+    command += [str(synthesiser.soundfont), str(midi)]
+    log = midi.with_suffix(".log")
+    sound = _play(command, wanted, log) or _play(command, wanted, log)
+    if sound is None:
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise RenderError(f"fluidsynth failed twice on {stem}: {(said or ['it said nothing'])[-1]}")
+    played = np.frombuffer(sound, dtype="<f4").reshape(-1, 2).T
+    samples = np.pad(played, ((0, 0), (0, wanted - played.shape[1])))
+    if not np.isfinite(samples).all() or np.abs(samples).max() < 1e-4:
+        raise RenderError(f"fluidsynth played silence for {stem}")
+    return without_offset(samples)
+
+
+def _play(command: Sequence[str], frames: int, log: Path) -> bytes | None:
+    """The first ``frames`` stereo float frames that FluidSynth writes to its output, or fewer.
+
+    Read through a pipe: what follows the song is never computed, and a FluidSynth whose reader was
+    killed ends by itself.  Returns None if it fails, or takes more than a few minutes; its messages
+    go to ``log``.
+    """
+    with (
+        log.open("wb") as messages,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process,
+    ):
+        watch = threading.Timer(PATIENCE_SECONDS, process.kill)
+        watch.start()
+        assert process.stdout is not None
+        sound = process.stdout.read(frames * BYTES_PER_FRAME)
+        watch.cancel()
+        if len(sound) == frames * BYTES_PER_FRAME:
+            process.kill()
+            return sound
+    if process.returncode != 0 or not sound:
+        return None
+    return sound[: len(sound) // BYTES_PER_FRAME * BYTES_PER_FRAME]
+
+
+def active_rms(sound: np.ndarray, window_seconds: float = 0.25) -> float:
+    """RMS of ``sound`` (channel, sample) over the windows less than 30 dB below its loud ones."""
+    window = round(window_seconds * SAMPLE_RATE)
+    whole = sound[:, : sound.shape[1] // window * window]
+    energy = np.asarray(
+        np.mean(whole.reshape(sound.shape[0], -1, window) ** 2, axis=(0, 2), dtype=np.float64)
+    )
+    active = energy >= 1e-3 * np.quantile(energy, 0.95)
+    return float(np.sqrt(energy[active].mean()))
+
+
+def without_offset(sound: np.ndarray) -> np.ndarray:
+    """Cut what lies below LOW_CUT_HZ: the usual one-pole DC blocker, over the samples."""
+    pole = np.exp(-2 * np.pi * LOW_CUT_HZ / SAMPLE_RATE)
+    return lfilter([1.0, -1.0], [1.0, -pole], sound, axis=-1).astype(np.float32)
+
+
+def limit(sound: np.ndarray, ceiling: float) -> np.ndarray:
+    """Leave samples up to half the ``ceiling`` alone and bend higher ones to stay below it."""
+    knee = ceiling / 2
+    size = np.abs(sound)
+    high = size > knee
+    limited = sound.copy()
+    limited[high] = np.sign(sound[high]) * (knee + knee * np.tanh(size[high] / knee - 1))
+    return limited
+
+
+def level(sound: np.ndarray, decibels: float) -> np.ndarray:
+    """Scale a stem to an active RMS of ``decibels`` (0 is 1), with its peaks limited."""
+    rms = active_rms(sound)
+    limited = limit(sound, rms * 10 ** (LIMIT_DB / 20))
+    return limited * np.float32(10 ** (decibels / 20) / active_rms(limited))
+
+
+def mix(song: Song, sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Level the stems, begin with the first sound, end with a fade, and round to 16 bits.
+
+    ``sounds``: stem to float (channel, sample).  Returns stem to int16 (channel, sample), plus
+    ``mixture``, which is exactly their sum.  One gain holds for the whole song.
+    """
+    length = round(song.seconds * SAMPLE_RATE)
+    levelled = {stem: level(sound, song.levels[stem]) for stem, sound in sounds.items()}
+    together = reduce(np.add, levelled.values())
+    envelope = np.abs(together).max(axis=0)
+    first = int(np.argmax(envelope > 10 ** (-50 / 20) * envelope.max()))
+    first = min(first, round(SPARE_SECONDS * SAMPLE_RATE))
+    cut = {stem: sound[:, first : first + length] for stem, sound in levelled.items()}
+    together = together[:, first : first + length]
+    peak = max(float(np.abs(sound).max()) for sound in (together, *cut.values()))
+    gain = min(10 ** (song.loudness / 20) / active_rms(together), HIGHEST_PEAK / peak)
+    fade = np.ones(length, dtype=np.float32)
+    tail = min(round(FADE_SECONDS * SAMPLE_RATE), length)
+    fade[length - tail :] = np.linspace(1, 0, tail, dtype=np.float32)
+    rounded = {
+        stem: np.rint(sound * (fade * np.float32(gain * 32767))).astype(np.int16)
+        for stem, sound in cut.items()
+    }
+    total = sum(sound.astype(np.int32) for sound in rounded.values())
+    if np.abs(total).max() > 32767:
+        raise RenderError("the mixture does not fit into 16 bits")
+    return {"mixture": total.astype(np.int16), **rounded}
+
+
+def render_song(song: Song, synthesiser: Synthesiser, scratch: Path) -> dict[str, np.ndarray]:
+    """Play a song: ``mixture`` and every stem that it has, int16 (channel, sample)."""
+    return mix(song, {stem: render_stem(song, stem, synthesiser, scratch) for stem in song.stems})

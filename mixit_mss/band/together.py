@@ -1,0 +1,118 @@
+"""How much the parts of a song have to do with each other: one ordered list of levels.
+
+Below ``band``, parts stop sharing: each reads a plan of its own.  Above it, they share more than a
+plan: a common line, to whose onsets every part is moved (``locked``) or which all of them play
+(``unison``), in the end on one instrument (``doubled``).  A level only changes what it is about:
+whoever played what at the level before still does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mixit_mss.band.instruments import Instrument
+from mixit_mss.band.plan import Plan, draw_harmony, draw_key, draw_plan
+from mixit_mss.band.players import into_range, play_lead
+from mixit_mss.band.score import STEP, Note, Track, express, humanise, swing_tick
+
+# From no correlation between the parts to as much as there can be.
+LEVELS = ("independent", "tempo", "band", "locked", "unison", "doubled")
+# The common line stays within an octave, so that nearly every instrument can play it as it is.
+LINE = Instrument("common line", 0, "line", 60, 72)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the parts of a song above ``band`` share: a plan, a ``line`` in ticks, and for ``doubled``
+    the instrument ``double``."""
+
+    level: str
+    plan: Plan
+    line: tuple[Note, ...]
+    double: Instrument
+
+
+def own_plan(rng: np.random.Generator, level: str, plan: Plan, seconds: float) -> Plan:
+    """The plan of one part below ``band``: all its own, or with the tempo and sections of ``plan``."""
+    if level == "independent":
+        return draw_plan(rng, seconds, float(rng.random()))
+    key, mode = draw_key(rng)
+    changes, chords = draw_harmony(rng, plan.sections, plan.bar, key, mode, plan.style.sevenths)
+    return replace(plan, key=key, mode=mode, changes=changes, chords=chords)
+
+
+def draw_line(rng: np.random.Generator, plan: Plan) -> list[Note]:
+    """The line that all parts have in common above ``band``: a melody through every section."""
+    return play_lead(rng, plan, [True] * len(plan.sections), LINE, resting=0.0)
+
+
+def in_step(notes: Sequence[Note], line: Sequence[Note], plan: Plan) -> list[Note]:
+    """Move a part to the onsets of ``line``: each gets what the part plays nearest to it.
+
+    Nearest means over the same chord if possible, then in time.  Notes last as long as the line's;
+    sections in which the part has no note stay empty.
+    """
+    # A strummed chord begins within one step: its notes belong together.
+    strokes: dict[int, list[Note]] = {}
+    for note in notes:
+        strokes.setdefault(note.start // STEP * STEP, []).append(note)
+    moved = []
+    for section in plan.sections:
+        known = [tick for tick in strokes if section.start <= tick < section.end]
+        for onset in line:
+            if known and section.start <= onset.start < section.end:
+                change = plan.next_change(onset.start)
+                nearest = min(
+                    known,
+                    key=lambda tick: (
+                        plan.next_change(tick) != change, abs(tick - onset.start), -tick,
+                    ),
+                )  # fmt: skip
+                moved += [
+                    note._replace(start=onset.start, ticks=onset.ticks) for note in strokes[nearest]
+                ]
+    return moved
+
+
+def in_unison(
+    notes: Sequence[Note], line: Sequence[Note], plan: Plan, instrument: Instrument
+) -> list[Note]:
+    """Let a part play ``line`` in the octave of its own ``notes``, as ``instrument`` allows.
+
+    Loudness and rests are the part's own, as of ``in_step``.
+    """
+    loudness = {note.start: note.velocity for note in in_step(notes, line, plan)}
+    own = float(np.mean([note.pitch for note in notes]))
+    octaves = round((own - float(np.mean([note.pitch for note in line]))) / 12)
+    return [
+        note._replace(
+            pitch=into_range(note.pitch + 12 * octaves, instrument), velocity=loudness[note.start]
+        )
+        for note in line
+        if note.start in loudness
+    ]
+
+
+def play_together(
+    rng: np.random.Generator, track: Track, notes: Sequence[Note], common: Common
+) -> Track:
+    """A player's track with other notes: those of ``common``'s level, no hand earlier than another.
+
+    ``notes`` is the part as written, before it was swung and played.  Volume, place and echo stay.
+    """
+    plan, pitched = common.plan, track.stem != "drums"
+    instrument = common.double if pitched and common.level == "doubled" else track.instrument
+    if pitched and common.level != "locked":
+        moved = in_unison(notes, common.line, plan, instrument)
+    else:
+        moved = in_step(notes, common.line, plan)
+    ratio, period = plan.swing, plan.style.period
+    swung = [note._replace(start=swing_tick(note.start, period, ratio)) for note in moved]
+    played = humanise(rng, swung, plan.ticks_per_second, 0.0, 0.0, plan.end)
+    # A singer's bends would tell the lead apart from its doubles.
+    bends = track.stem == "vocals" and common.level != "doubled"
+    controls = express(rng, played, plan.ticks_per_second) if bends else ()
+    return replace(track, instrument=instrument, notes=played, controls=controls)

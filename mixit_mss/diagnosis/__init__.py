@@ -1,0 +1,1 @@
+"""What outputs hold: over-separation, collapse, and how correlated the sources are."""

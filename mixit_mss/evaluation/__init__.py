@@ -1,1 +1,0 @@
-"""Separating songs, choosing output channels, and scoring estimates against references."""

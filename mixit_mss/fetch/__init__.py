@@ -1,0 +1,1 @@
+"""Stage 0: downloads that go on where they stopped, checksums, safe extraction."""

@@ -1,0 +1,6 @@
+"""Model folders, and networks that others have published: saved, opened, checked."""
+
+from mixit_mss.models.hub.folder import load_model, read_card, save_model
+from mixit_mss.models.hub.published import import_official
+
+__all__ = ["import_official", "load_model", "read_card", "save_model"]

@@ -1,0 +1,1 @@
+"""Figures: PNG by Matplotlib for RESULTS.md, SVG for the page."""

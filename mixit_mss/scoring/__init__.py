@@ -1,0 +1,1 @@
+"""Stage 6: uSDR, cSDR and oracles, song by song."""

@@ -1,0 +1,1 @@
+"""Stage 6: any song in, stems out, as a stream."""
