@@ -67,7 +67,7 @@ def test_every_option_exists(document):
             text = next(script for script in scripts if script.is_file()).read_text()
             text += (ROOT / "utils/cluster_options.sh").read_text()
             known = {f"--{name.replace('_', '-')}" for name in re.findall(r"^(\w+)=", text, re.M)}
-            known.add("--help")
+            known |= {"--help", *re.findall(r"^ +(--[a-z-]+)\)", text, re.M)}
         else:
             continue
         assert asked <= known, f"{document}: {line}: no {', '.join(sorted(asked - known))}"

@@ -38,88 +38,9 @@ selected=$pretrained/selected_$num_stems
 export downloads data manifests exp tag pretrained selected num_stems
 utils=$(dirname "${BASH_SOURCE[0]}")
 . "$utils/running.sh"
+. "$utils/functions.sh"
 
-# begin NUMBER TITLE: whether this stage is to run; announces it and starts its clock
-begin() {
-  [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1
-  if [ "$1" -le 2 ]; then hold alone; else hold shared; fi
-  printf '\n== stage %s: %s ==\n' "$1" "$2"
-  SECONDS=0
-}
-
-# finish NUMBER: say and note how long the stage took
-finish() {
-  mkdir -p "$exp"
-  printf '%s\t%s\n' "$1" "$SECONDS" >>"$exp/seconds_per_stage.tsv"
-  printf 'stage %s took %s s\n' "$1" "$SECONDS"
-}
-
-# launch COMMAND...: a heavy command of mixit-mss, here or as jobs of a cluster
-launch() {
-  if [ "$executor" = local ]; then
-    run mixit-mss "$@"
-  else
-    run mixit-mss dispatch --jobs-folder "$exp/jobs" --partition "$partition" --time "$time" \
-      --num-jobs "$num_jobs" --num-nodes "$num_nodes" --ngpu "$ngpu" --cpus "$nj" \
-      --slurm-options "$slurm_options" -- "$@"
-  fi
-}
-
-# config NAME...: the first of these in conf_dir, or the last if there is none
-config() {
-  local name
-  for name in "$@"; do
-    if [ -e "$conf_dir/$name.yaml" ]; then break; fi
-  done
-  printf '%s\n' "$conf_dir/$name.yaml"
-}
-
-# finetune_config PART: the training of all, or of encoder_decoder
-finetune_config() {
-  case $1 in
-    all) config "finetune_$model" finetune ;;
-    *) config "finetune_$1_$model" "finetune_$1" "finetune_$model" finetune ;;
-  esac
-}
-
-# with WORD LIST: whether a word is in a list
-with() {
-  case " $2 " in *" $1 "*) return 0 ;; esac
-  return 1
-}
-
-# starts_from_mixit: whether any fine-tuning starts from the pre-trained network; says so if none does
-starts_from_mixit() {
-  if with mixit "$init"; then return 0; fi
-  printf 'no unlabelled songs: no training starts from MixIT (--init %s)\n' "$init"
-  return 1
-}
-
-# trains: whether any of stages 3 to 6 is to run
-trains() {
-  [ "$stop_stage" -ge 3 ] && [ "$stage" -le 6 ] && [ "$stage" -le "$stop_stage" ]
-}
-
-# check OPTION...: whether what stages 3 to 6 are going to take fits together, as far as the options say
-check() {
-  local part configs=() more=()
-  for part in $trainable; do configs+=("$(finetune_config "$part")"); done
-  if with mixit "$init"; then more+=(--pretrain "$(config "pretrain_$model" pretrain)"); fi
-  if [ "$executor" != local ]; then more+=(--elsewhere); fi
-  run mixit-mss check --model "$conf_dir/model_$model.yaml" ${more[@]+"${more[@]}"} \
-    --finetune "${configs[@]}" --stems "$stems" "$@" \
-    --stop-stage $((stop_stage < 6 ? stop_stage : 6)) --ngpu "$ngpu" --num-nodes "$num_nodes"
-}
-
-# separate_and_score EXPERIMENT MODEL ORDER LABEL: the test songs through one model, into its table
-separate_and_score() {
-  launch separate --model "$2" --manifest "$manifests/labelled" --split test \
-    --out "$1/estimates"
-  launch score --manifest "$manifests/labelled" --split test --estimates "$1/estimates" \
-    --out "$1/scores.csv" --order "$3" --label "$4" --nj "$nj"
-}
-
-if [ "$executor" = local ]; then unset -v ${!SLURM_@}; fi # in a shell of a cluster, too, it is no job
+if [ "$executor" = local ]; then unset -v ${!SLURM_@}; fi # a shell within a cluster's job is no job of ours
 if [ "$executor" = local ] && [ "$num_nodes" -gt 1 ]; then
   printf 'run.sh: --num-nodes %s needs --executor slurm\n' "$num_nodes" >&2
   exit 1
@@ -155,7 +76,7 @@ if begin 2 manifests; then
   finish 2
 fi
 
-# all that would stop a stage from here on is said before days of training
+# whatever would stop a later stage is said before days of training
 if trains; then
   hold shared
   songs=(--labelled "$manifests/labelled")
@@ -197,37 +118,28 @@ if begin 5 "fine-tuning"; then
 fi
 
 if begin 6 "separation and scores"; then
-  launch score --manifest "$manifests/labelled" --split test --oracle mixture \
-    --out "$exp/oracle_mixture/scores.csv" --order 0 --label "mixture as estimate" --nj "$nj"
-  launch score --manifest "$manifests/labelled" --split test --oracle irm \
-    --out "$exp/oracle_irm/scores.csv" --order 1 --label "ideal ratio mask" --nj "$nj"
-  rows=("$exp/oracle_mixture" "$exp/oracle_irm")
+  rows=()
+  score_oracle mixture 0 "mixture as estimate"
+  score_oracle irm 1 "ideal ratio mask"
   if with mixit "$init" && [ -e "$selected/config.json" ]; then
     separate_and_score "$selected" "$selected" 2 \
       "${network:+$network, }${pretraining:-MixIT}, selected outputs, no stems seen"
-    rows+=("$selected")
   fi
   order=3
   for part in encoder_decoder all; do
     for start in scratch mixit; do
       row=$exp/finetune_${tag}_${start}_$part
-      # of another call, with other stems perhaps, is what this one did not ask for
+      # only the experiments of this call: others may have other stems
       with "$start" "$init" && with "$part" "$trainable" && [ -e "$row/model/config.json" ] || continue
-      case $start in mixit) label="${pretraining:-MixIT}, then fine-tuned" ;; *) label="from scratch" ;; esac
-      label=${network:+$network, }$label
-      [ "$part" = all ] || label="$label, encoder and decoder only"
-      separate_and_score "$row" "$row/model" "$order" "$label"
-      rows+=("$row")
+      separate_and_score "$row" "$row/model" "$order" "$(label "$start" "$part")"
       order=$((order + 1))
     done
   done
   beside=()
-  if [ -n "${paper_tables:-}" ]; then # every model that this work_dir holds, in one report
-    more=()
-    for row in "$exp"/*/ "$exp"/*/selected_*/; do
-      if [ -e "$row/scores.csv" ] && ! with "${row%/}" "${rows[*]}"; then more+=("${row%/}"); fi
-    done
+  if [ -n "${paper_tables:-}" ]; then # all models of this work_dir in one report
     read -ra beside <<<"--paper-tables $paper_tables"
+    more=()
+    while IFS= read -r row; do more+=("$row"); done < <(other_results)
     if [ ${#more[@]} -gt 0 ]; then beside+=(--more "${more[@]}"); fi
   fi
   run mixit-mss report --experiments "${rows[@]}" --manifests "$manifests" \

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mixit_mss.band.choices import LEVELS, MIXED, PARTS_CHOICES
 from mixit_mss.band.drums import play_drums
 from mixit_mss.band.instruments import CAST, OTHERS, STEMS, Instrument
 from mixit_mss.band.plan import Plan, Section, draw_plan
@@ -25,7 +26,7 @@ from mixit_mss.band.score import (
     pick_weighted,
     swing_tick,
 )
-from mixit_mss.band.together import LEVELS, Common, draw_line, own_plan, play_together
+from mixit_mss.band.together import Common, draw_line, own_plan, play_together
 
 KINDS = ("unlabelled", "train", "valid", "test")
 # Streams of random numbers: the first two are shared by neighbouring songs, the rest a song's own.
@@ -37,8 +38,6 @@ TOGETHER_STREAM = OWN_PLAN_STREAM + len(STEMS)
 DECK = 8
 # How many stems the unlabelled songs of a deck have: solos and duos more often than whole bands.
 PARTS = (1, 1, 1, 2, 2, 2, 3, 4)
-MIXED = "mixed"
-PARTS_CHOICES = (MIXED, *(str(count + 1) for count in range(len(STEMS))))
 # A song is composed this much longer than asked for, so that a slow attack may be cut off.
 SPARE_SECONDS = 0.25
 # Every stem plays for at least this share of its song, rests between notes not counted.

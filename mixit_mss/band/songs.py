@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mixit_mss.band.compose import MIXED, Song, compose_song
+from mixit_mss.band.choices import MIXED
+from mixit_mss.band.compose import Song, compose_song
 from mixit_mss.band.instruments import STEMS
 from mixit_mss.band.render import (
     SAMPLE_RATE,

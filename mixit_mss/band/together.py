@@ -18,8 +18,6 @@ from mixit_mss.band.plan import Plan, draw_harmony, draw_key, draw_plan
 from mixit_mss.band.players import into_range, play_lead
 from mixit_mss.band.score import STEP, Note, Track, express, humanise, swing_tick
 
-# From no correlation between the parts to as much as there can be.
-LEVELS = ("independent", "tempo", "band", "locked", "unison", "doubled")
 # The common line stays within an octave, so that nearly every instrument can play it as it is.
 LINE = Instrument("common line", 0, "line", 60, 72)
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from mixit_mss import limits
+from mixit_mss.band.choices import LEVELS, MIXED, PARTS_CHOICES
 from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 
@@ -29,8 +30,6 @@ and `pip install 'mixit_mss[band]'`."""
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss render-songs``."""
-    from mixit_mss.band.compose import MIXED, PARTS_CHOICES
-    from mixit_mss.band.together import LEVELS
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         pass
@@ -63,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--correlation",
-        choices=tuple(LEVELS),
+        choices=LEVELS,
         default="band",
         help="how much the parts of a song have to do with each other, from nothing to everything: "
         "independent (each part has a style, key, tempo, chords and sections of its own), tempo (all "
@@ -73,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--parts",
-        choices=tuple(PARTS_CHOICES),
+        choices=PARTS_CHOICES,
         default=MIXED,
         help="how many stems play in an unlabelled song: mixed has solos and duos more often than "
         "whole bands, a number has that many in every song; songs with stems always have them all",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from mixit_mss.disk import disk_errors
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
-from mixit_mss.models.hub.weights import check_finite
+from mixit_mss.models.hub.weights import check_finite, zip_damage
 from mixit_mss.training.preemption import Preempted, StopSignals
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -82,20 +81,14 @@ def _link(path: Path, other: Path) -> None:
 
 
 def damage_of(path: Path) -> str:
-    """What is wrong with a file of ``torch.save``, by the checksum of every part; empty if nothing.
-
-    The checksums (CRC-32) are those of the zip format; torch writes them, but does not look at them.
-    """
+    """What is wrong with a file of ``torch.save``; empty if nothing."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = [(entry.file_size, entry.compress_size) for entry in archive.infolist()]
-            if any(size != stored for size, stored in sizes):  # torch compresses nothing
-                return "the sizes of its parts do not fit"
-            part = archive.testzip()
+        if damage := zip_damage(path):
+            return damage
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # damage is met with exceptions of many kinds
         return _reason(error)
-    return f"'{part}' in it is not what was written" if part else ""
+    return ""
 
 
 def _reason(error: Exception) -> str:

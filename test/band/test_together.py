@@ -13,10 +13,10 @@ import mido
 import pytest
 
 from mixit_mss.band import songs as make_songs
-from mixit_mss.band.compose import PARTS_CHOICES, compose_song
+from mixit_mss.band.choices import LEVELS, PARTS_CHOICES
+from mixit_mss.band.compose import compose_song
 from mixit_mss.band.instruments import STEMS
 from mixit_mss.band.render import SPARE_SECONDS, RenderError, Synthesiser, render_stem
-from mixit_mss.band.together import LEVELS
 from mixit_mss.bin import render_songs as command
 from mixit_mss.errors import UserError
 

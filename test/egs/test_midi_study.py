@@ -34,8 +34,7 @@ from steps import RECIPE, STEMS, places, planned, song_names, songs_to_render, s
 from study import CUTS, Finetuning, Pretraining
 from study import LEVELS as OURS
 
-from mixit_mss.band.compose import PARTS_CHOICES
-from mixit_mss.band.together import LEVELS
+from mixit_mss.band.choices import LEVELS, PARTS_CHOICES
 
 HOURS = {"full": 10.0, "quick": 1.0, "smoke": 0.2}
 SLACK = 1.15

@@ -145,6 +145,17 @@ def test_damaged_files_and_folders(tmp_path, entries):
         import_official(tmp_path)
 
 
+@pytest.mark.parametrize(("place", "words"), [("tensor", "not what was"), ("folder", "a folder")])
+def test_no_flipped_bit_gives_other_weights(tmp_path, entries, place, words):
+    path = save(tmp_path / "x.ckpt", entries)
+    content = bytearray(path.read_bytes())
+    at = len(content) // 2 if place == "tensor" else content.index(b"PK\1\2") + 38
+    content[at] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"is damaged: .*{words}"):
+        import_official(path)
+
+
 def test_a_file_that_memory_does_not_hold_is_not_read(tmp_path, entries, monkeypatch):
     path = save(tmp_path / "model.pth", entries)
     monkeypatch.setattr(machine, "free_bytes", lambda: 1000)

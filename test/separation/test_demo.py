@@ -264,9 +264,10 @@ def test_a_name_that_is_not_the_servers_is_not_answered(address):
         assert urllib.request.urlopen(request).status == 200
 
 
+HERE = Path(__file__).parent
 SERVE = """
 import sys, time
-sys.path.insert(0, {here!r})
+sys.path[:0] = [{here!r}, {tests!r}]
 from test_demo import Halves, serving, Limits, upload
 with serving(Halves(), "x", Limits(), port=None) as address:
     print(upload(address), flush=True)
@@ -278,7 +279,11 @@ def test_only_its_own_folder_is_used_and_a_killed_ones_goes(tmp_path):
     pytest.importorskip("gradio")
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     killed, ended = (
-        [sys.executable, "-c", SERVE.format(here=str(Path(__file__).parent), seconds=seconds)]
+        [
+            sys.executable,
+            "-c",
+            SERVE.format(here=str(HERE), tests=str(HERE.parent), seconds=seconds),
+        ]
         for seconds in (60, 0)
     )
     with subprocess.Popen(killed, env=environment, stdout=subprocess.PIPE, text=True) as server:

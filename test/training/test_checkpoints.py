@@ -68,6 +68,11 @@ def test_no_flipped_bit_gives_other_weights(tmp_path):
         weights = torch.load(path, weights_only=True)["state_dict"]
         assert all(torch.equal(weights[name], good[name]) for name in good)
     assert found > 30
+    for place in range(len(whole)):  # a part that calls itself a folder is not read by torch at all
+        if whole[place : place + 4] == b"PK\1\2":
+            path.write_bytes(whole)
+            flip(path, place + 38, 4)
+            assert "has become a folder" in damage_of(path)
     path.write_bytes(whole)
     with zipfile.ZipFile(path) as archive:  # every byte of a tensor counts
         entry = next(info for info in archive.infolist() if info.filename.endswith("data/0"))

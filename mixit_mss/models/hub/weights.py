@@ -18,6 +18,7 @@ from mixit_mss.errors import UserError
 from mixit_mss.limits import shown
 from mixit_mss.machine import require_memory
 
+DOS_FOLDER = 0x10  # of a part of a zip file
 MAX_HEADER = 16 * 2**20
 FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """Bytes of the numbers that weights may be, by their names in safetensors."""
@@ -89,6 +90,8 @@ def read_torch_file(path: str | Path) -> object:
             with zipfile.ZipFile(path) as archive:
                 size = max(size, sum(entry.file_size for entry in archive.infolist()))
         require_memory(size, f"'{path}'")
+        if zipfile.is_zipfile(path) and (damage := zip_damage(path)):
+            raise UserError(f"{path} is damaged: {damage}; fetch or copy it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -97,6 +100,25 @@ def read_torch_file(path: str | Path) -> object:
     except Exception as error:
         what = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a file of weights ({what})") from error
+
+
+def zip_damage(path: str | Path) -> str:
+    """What is wrong with a zip file of ``torch.save``, by the checksum of every part; empty if nothing.
+
+    torch writes these checksums (CRC-32), but does not look at them.
+
+    Raises:
+        zipfile.BadZipFile: it is no zip file, or its directory is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.file_size != entry.compress_size:  # torch compresses nothing
+                return f"the size of '{entry.filename}' in it does not fit"
+            # of a part that calls itself a folder torch reads nothing, and gives what memory held
+            if entry.external_attr & DOS_FOLDER or entry.is_dir():
+                return f"'{entry.filename}' in it has become a folder"
+        part = archive.testzip()
+    return f"'{part}' in it is not what was written" if part else ""
 
 
 def _header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
