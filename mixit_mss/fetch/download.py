@@ -21,8 +21,7 @@ import threading
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
@@ -38,6 +37,7 @@ BLOCK_BYTES = 1 << 18
 MAX_PIECES = 2048
 # A server answers these to what may well succeed later; other 4xx answers are final.
 PASSING = (408, 425, 429)
+GRACE_SECONDS = 2.0  # for connections to end
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 
@@ -182,7 +182,8 @@ class _Connections:
         self.waiting = deque(partial.unfinished())
         self.reading: set[http.client.HTTPResponse] = set()
         self.stop = threading.Event()
-        self.error: Exception | None = None
+        self.error: Exception | None = None  # of the network, last
+        self.failure: BaseException | None = None  # of anything else, which ends the transfer
 
     def run(self) -> None:
         """Return when the file is complete; the state is saved every second and at the end.
@@ -191,19 +192,23 @@ class _Connections:
             UserError: every connection gave up, or the disk is full.
         """
         count = max(1, min(self.transfer.connections, len(self.waiting))) if self.ranges else 1
+        target = self._take_pieces if self.ranges else self._take_whole
+        # daemons: one that waits for a server to answer does not keep the program from ending
+        workers = [
+            threading.Thread(target=self._guarded, args=(target,), daemon=True)
+            for _ in range(count)
+        ]
         try:
-            with ThreadPoolExecutor(count) as pool:
-                target = self._take_pieces if self.ranges else self._take_whole
-                workers = [pool.submit(self._guarded, target) for _ in range(count)]
-                try:
-                    while wait(workers, timeout=1.0).not_done and not self.stop.is_set():
-                        self.partial.save()
-                finally:
-                    self._halt()
+            for worker in workers:
+                worker.start()
+            while _any_works(workers, seconds=1.0) and not self.stop.is_set():
+                self.partial.save()
         finally:
+            self._halt()
+            _any_works(workers, seconds=GRACE_SECONDS)
             self.partial.save()
-        for worker in workers:
-            worker.result()
+        if self.failure is not None:
+            raise self.failure
         if self.partial.unfinished():
             done = (
                 f"{in_words(sum(self.partial.received))} of {in_words(self.partial.size)} are here"
@@ -219,12 +224,12 @@ class _Connections:
                 duplicate.shutdown(socket.SHUT_RDWR)
                 duplicate.close()
 
-    def _guarded(self, target) -> None:
+    def _guarded(self, target: Callable[[], None]) -> None:
         try:
             target()
-        except BaseException:
+        except BaseException as error:
+            self.failure = error
             self.stop.set()
-            raise
 
     def _take_pieces(self) -> None:
         """One connection: it retires when it fails too often, and leaves its piece to the others."""
@@ -291,6 +296,14 @@ class _Connections:
         seconds = self.transfer.pause(failures, error)
         self.bar.say(f"{self.url}: {_reason(error)}; next attempt in {seconds:.0f} s")
         return not self.stop.wait(seconds)
+
+
+def _any_works(workers: Sequence[threading.Thread], seconds: float) -> bool:
+    """Whether any thread goes on after that time."""
+    end = time.monotonic() + seconds
+    for worker in workers:
+        worker.join(max(0.0, end - time.monotonic()))
+    return any(worker.is_alive() for worker in workers)
 
 
 def _open(url: str, transfer: Transfer, span: str | None = None) -> http.client.HTTPResponse:

@@ -311,3 +311,32 @@ def test_a_server_that_asks_for_a_strange_pause_gets_the_usual_one():
     for asked in ("9" * 5000, "\u00b2", "-1", "soon"):
         error = urllib.error.HTTPError("http://a", 503, "busy", {"Retry-After": asked}, None)
         assert Transfer().pause(1, error) == 1.0
+
+
+def test_a_server_that_does_not_answer_keeps_nobody_from_ending(server, tmp_path, monkeypatch):
+    answered, opened = threading.Event(), download._open
+
+    def never(url, transfer, span=None):
+        if span == "bytes=0-0":
+            return opened(url, transfer, span)
+        answered.wait(30)
+        raise ConnectionError("too late")
+
+    def interrupted(self):
+        if threading.current_thread() is threading.main_thread() and download_begun:
+            raise KeyboardInterrupt
+        download_begun.append(True)
+
+    download_begun = []
+    monkeypatch.setattr(download, "_open", never)
+    monkeypatch.setattr(download, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(PartialFile, "save", interrupted)
+    late = threading.Timer(15, answered.set)
+    late.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            get(server, tmp_path)
+        assert not answered.is_set()
+    finally:
+        late.cancel()
+        answered.set()
