@@ -21,6 +21,22 @@ MAX_PATH, MAX_PART, MAX_TEXT = 4096, 255, 1000
 DEVICES = "auto, cpu, cuda, cuda:1, mps"
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help that keeps the lines of longer descriptions, and shows the defaults that say something."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, [], argparse.SUPPRESS) or "(default" in (
+            action.help or ""
+        ):
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
 class Parser(argparse.ArgumentParser):
     """A command line that knows ``--debug``, and whose errors are one sentence.
 

@@ -13,9 +13,9 @@ from mixit_mss.failures import say
 from mixit_mss.imports import importing
 
 DESCRIPTION = """\
-Look at everything that stages 3 to 6 are going to be given, before days of
-training: the configs, the network, and the tables of the songs. All faults are
-said at once, a sentence each. No audio is read; it takes seconds.
+Check the inputs of stages 3 to 6 before days of training: the configs, the
+network, and the manifests. All faults are reported at once, one sentence each.
+No audio is read; it takes seconds.
 
   faults    stop a stage: a key that a config does not know, a number out of its
             range, a network that cannot be built or that this machine's memory
@@ -26,8 +26,8 @@ said at once, a sentence each. No audio is read; it takes seconds.
             validation or test among the unlabelled ones
   warnings  stop nothing, or only a stage after --stop-stage
 
-run.sh calls this right before stage 3, and, on configs and network alone, before
-everything else. Status 0 if there is no fault, else 1.
+run.sh calls this before stage 0 for the configs and the network, and before
+stage 3 for the songs, too. The exit status is 0 if there is no fault, else 1.
 """
 EXAMPLES = """\
 examples:
@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss check``."""
     parser = arguments.Parser(
         prog="mixit-mss check",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=arguments.Help,
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )

@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss curves``."""
     parser = arguments.Parser(
         prog="mixit-mss curves",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=arguments.Help,
         description="Draw the losses, the validation scores and the learning rate of one or several "
         "trainings over their steps, finished or still running, from the history.csv that each of "
         "them keeps.",

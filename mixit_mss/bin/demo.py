@@ -15,7 +15,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss demo``."""
     parser = arguments.Parser(
         prog="mixit-mss demo",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=arguments.Help,
         description="Serve a page on which a song can be dropped, its stems heard and downloaded. "
         "Only this machine can reach it, unless --host says otherwise, and it answers only where it is "
         "called by a name or address of this machine or by that of --host; nothing is sent anywhere, and "

@@ -32,22 +32,18 @@ examples:
 """
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults shown, and the list of files as it is."""
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss diagnose``."""
     parser = arguments.Parser(
         prog="mixit-mss diagnose",
-        formatter_class=_Help,
+        formatter_class=arguments.Help,
         description="""\
-Look at what the outputs of a network do on songs whose stems are known: how
-many outputs sound, which of them share a stem (over-separation), which mix
-several stems (under-separation) or reproduce the whole mixture, how near single
-outputs and the best groups of outputs come to the stems, and how alike the
-stems are. For networks that were trained without labels, and for any other. The
-songs are cut into chunks, and each mixture is the sum of the stems.""",
+Examine the outputs of a network on songs whose stems are known: how many
+outputs are active, which of them share a stem (over-separation), which mix
+several stems (under-separation) or reproduce the whole mixture, how well single
+outputs and the best groups of outputs match the stems, and how correlated the
+stems are. Made for networks that were trained without labels, but works for any.
+The songs are cut into chunks, and each mixture is the sum of the stems.""",
         epilog=DETAILS,
     )
     parser.add_argument(

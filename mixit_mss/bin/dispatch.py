@@ -38,10 +38,10 @@ Run another command as jobs of a SLURM cluster, and wait for them:
   pretrain and finetune become one job of --num-nodes nodes with --ngpu processes each.
   Any other command becomes one job with one process.
 
-A job that is pre-empted, or whose time is up, goes back into the queue and goes on where it was. Ctrl-C
-ends the wait, not the jobs: it says how to cancel them, and the same command waits for them again. All
-nodes must share the folders of the songs, of the results and of this environment. The exit status is
-that of the command. What is done already is found out here, and queues nothing."""
+A job that is pre-empted, or whose time is up, is requeued and resumes. Ctrl-C stops waiting, not the jobs:
+it says how to cancel them, and the same command waits for them again. All nodes must share the folders of
+the songs, the results and this environment. The exit status is that of the command. A stage that is
+already finished queues no job."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog="mixit-mss dispatch",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=arguments.Help,
     )
     add = parser.add_argument
     add(

@@ -43,10 +43,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog="mixit-mss download",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=arguments.Help,
     )
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
-    form = argparse.RawDescriptionHelpFormatter
+    form = arguments.Help
     fma = corpora.add_parser(
         "fma", help="unlabelled songs", description=FMA + DESCRIPTION, formatter_class=form
     )

@@ -16,9 +16,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog="mixit-mss finetune",
         description="Train a network on stems with dynamic mixing (paper section 4.3), from a "
-        "pre-trained network with chosen outputs (--init FOLDER) or from scratch (--model YAML). A "
-        "killed run goes on when the same command is given again; a finished one does nothing.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "pre-trained network with selected outputs (--init FOLDER) or from scratch (--model YAML). To "
+        "resume a killed run, give the same command again; a finished run is left as it is.",
+        formatter_class=arguments.Help,
     )
     parser.add_argument(
         "--config",
@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--init",
         type=arguments.input_folder,
-        help="model folder to start from, its outputs named by stems",
+        help="model folder to start from; its outputs are named after the stems",
     )
     start.add_argument(
         "--model", type=arguments.input_file, help="YAML of the network to train from scratch"

@@ -9,10 +9,10 @@ from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 
 DESCRIPTION = """\
-Join prepared corpora (what `mixit-mss segment` wrote) into the two lists from which everything after
-this stage reads: OUT/unlabelled.tracks.csv and .segments.csv for pre-training, and OUT/labelled.* for
-fine-tuning and scoring. Every file is looked up and its header compared with the tables, and a song
-of one split must not be in another one. Nothing is done if no table changed."""
+Join prepared corpora (the output of `mixit-mss segment`) into the two manifests that all later stages
+read: OUT/unlabelled.tracks.csv and .segments.csv for pre-training, OUT/labelled.* for fine-tuning and
+scoring. The header of every file is compared with the tables, and no song may be in two splits. If no
+table has changed, nothing is done."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog="mixit-mss make-manifests",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=arguments.Help,
     )
     add = parser.add_argument
     for kind in ("unlabelled", "labelled"):

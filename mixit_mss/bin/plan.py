@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
         "parameters, FLOPs per step, memory per device, steps, hours of audio, GPU-hours and days, "
         "and disk for the corpus. Nothing is trained; one step is taken on this machine to weigh "
         "its memory, unless --no-dry-run is given.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=arguments.Help,
     )
     parser.add_argument(
         "--config", type=arguments.input_file, required=True, help="YAML of the training"

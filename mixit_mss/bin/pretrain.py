@@ -15,10 +15,10 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss pretrain``."""
     parser = arguments.Parser(
         prog="mixit-mss pretrain",
-        description="Train a network on sums of unlabelled songs: its outputs must add up to each "
-        "of the songs again (MixIT, paper section 3). A killed run goes on when the same command "
-        "is given again; a finished one does nothing.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Train a network on sums of two unlabelled songs by mixture-invariant training "
+        "(MixIT, paper section 3). To resume a killed run, give the same command again; a finished run "
+        "is left as it is.",
+        formatter_class=arguments.Help,
     )
     parser.add_argument(
         "--config",

@@ -31,11 +31,8 @@ and `pip install 'mixit_mss[band]'`."""
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``mixit-mss render-songs``."""
 
-    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        pass
-
     parser = arguments.Parser(
-        prog="mixit-mss render-songs", description=DESCRIPTION, formatter_class=Formatter
+        prog="mixit-mss render-songs", description=DESCRIPTION, formatter_class=arguments.Help
     )
     add = parser.add_argument
     add(

@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss report``."""
     parser = arguments.Parser(
         prog="mixit-mss report",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=arguments.Help,
         description="Write RESULTS.md: a table row for every experiment (uSDR and cSDR per stem and "
         "average, parameters, steps, seed, commit), the votes for output channels, spectrograms of "
         "a test song, what has no score, and the commands to make it all again. Beside it comes "

@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss score``."""
     parser = arguments.Parser(
         prog="mixit-mss score",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=arguments.Help,
         description="Score separated songs in dB: uSDR (song-level SNR), the same per channel, and "
         "cSDR (museval's SDR, median over 1-s windows). Either all songs of a manifest's split, "
         "with estimates in ESTIMATES/<song>/<stem>.wav, or one song, with --references FOLDER. "
@@ -57,8 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--stems",
         type=arguments.stems,
         metavar="A,B,...",
-        help="score these alone, such as vocals where nothing else was estimated; all that the songs "
-        "have if left out",
+        help="score only these, such as vocals if nothing else was estimated (default: all stems of the "
+        "songs)",
     )
     parser.add_argument(
         "--out",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Prepare a corpus for training: check every song, store it once at the training rate, and list the
-segments that are worth hearing.
+segments that are not silent.
 
   --kind unlabelled   INPUT is any folder of songs. Each song is cut into 10-s segments every 5 s, and
                       a segment with more than 5 s of silence is dropped. A share of the songs is
@@ -42,8 +42,8 @@ as wanted split (train, valid, test; of songs without one, a share is drawn for 
 for train), license and, for --kind labelled, stem.
 
 OUT gets audio/, tracks.csv, segments.csv and rejected.csv, which says of every file and segment left
-out why. A song that cannot be used never stops the others. Run the same command again to go on after
-an interruption: only what is missing or has changed is done."""
+out why. A song that cannot be used does not stop the others. To resume, run the same command again: only
+what is missing or has changed is done."""
 
 CORPORA = {"fma": "unlabelled", "musdb18hq": "labelled"}
 """Published corpora and their kinds."""
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog="mixit-mss segment",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=arguments.Help,
     )
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)

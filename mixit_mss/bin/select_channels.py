@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Let the validation songs' stems vote for the outputs of a network that was "
         "pre-trained without labels, one vote per chunk, and write a network with the winners only "
         "(paper section 4.3). Writes the votes beside it as votes.csv.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=arguments.Help,
     )
     parser.add_argument(
         "--model",

@@ -29,15 +29,11 @@ EXAMPLES = """examples:
 """
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults shown, and the examples as they are."""
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All options of ``mixit-mss separate``."""
     parser = arguments.Parser(
         prog="mixit-mss separate",
-        formatter_class=_Help,
+        formatter_class=arguments.Help,
         description="""\
 Separate songs into stems, written to OUT/<song>/<stem>.wav at each song's own
 sample rate, channel count and exact length, with its tags. Any audio that
@@ -47,16 +43,17 @@ done with the same model and options are left alone; a song that cannot be read
 is reported and the rest go on (exit status 1). Estimates are never rescaled:
 samples beyond full scale are kept in float WAV, and reported where they clip.
 
-What is overwritten: stems of the same name that this command wrote before, as
-the stamp .done.json beside them lists them. What never is: any other file. Other
-stems, formats and notes in a song's folder stay, nothing is removed, and a song
-whose stem would take the place of a file that is not ours is reported.
+Only stems that this command wrote before, which the stamp .done.json beside them
+lists, are overwritten. No other file is changed or removed: other stems, formats
+and notes in a song's folder stay, and a song whose stem would replace a file of
+yours is reported.
 
-How songs are called: by their files without suffix, by their folder if the file
-is just "mixture", and by the path below a folder that was given. Where two would
-share a name they keep the suffix, or get their folder's name in front. Stems in
-OUT that this command wrote are no songs. In names of files and folders %2E is a
-leading dot, %0A a line feed and so on, and names longer than 196 bytes are cut.""",
+A song is named after its file without the suffix; after its folder if the file is
+called "mixture"; below a folder that was given, after its path in it. Songs of the
+same name keep their suffix or get their folder's name in front. Stems that this
+command wrote to OUT are not separated again. In the names of files and folders,
+%2E stands for a leading dot, %0A for a line feed and so on; names longer than 196
+bytes are cut.""",
         epilog=EXAMPLES,
     )
     parser.add_argument(
@@ -123,8 +120,8 @@ leading dot, %0A a line feed and so on, and names longer than 196 bytes are cut.
         "--audio-stream",
         type=arguments.ranged(limits.AUDIO_STREAM),
         metavar="N",
-        help="which audio stream of a video with several, from 1 on; if not given, the one that is "
-        "marked as default or else has most channels, which is then said",
+        help="which audio stream of a video, counted from 1 (default: the one marked as default, else the "
+        "one with the most channels; it is reported)",
     )
     parser.add_argument(
         "--chunk-seconds",
@@ -142,13 +139,13 @@ leading dot, %0A a line feed and so on, and names longer than 196 bytes are cut.
         "--window",
         choices=("flat", "fade"),
         default="flat",
-        help="flat: the mean of overlapping chunks, as in the paper; fade: they fade over",
+        help="flat: the mean of overlapping chunks, as in the paper; fade: crossfade",
     )
     parser.add_argument(
         "--shifts",
         type=arguments.ranged(limits.SHIFTS),
         default=1,
-        help="average over so many small delays of the song; takes so many times as long",
+        help="average the estimates over this many small delays of the song; takes as many times as long",
     )
     parser.add_argument(
         "--batch-size",

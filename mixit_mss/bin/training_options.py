@@ -22,7 +22,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     """None of these changes which examples a step sees; all may differ when a run is taken up."""
     group = parser.add_argument_group("devices")
     add = group.add_argument
-    add("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPUs if any")
+    add(
+        "--device",
+        choices=("auto", "cuda", "cpu"),
+        default="auto",
+        help="auto: GPUs if there are any",
+    )
     add(
         "--ngpu",
         type=arguments.ranged(limits.DEVICES),
@@ -41,18 +46,22 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         "--batch-per-device",
         type=arguments.ranged(limits.BATCH_SIZE),
         metavar="N",
-        help="examples that a device takes at once; run.batch_size is made of as many as it needs "
+        help="examples per device in one forward pass; gradients are accumulated up to run.batch_size "
         "(default: found by trial on a GPU, all at once on a CPU)",
     )
-    add("--find-batch", action="store_true", help="find the largest by trial on a CPU as well")
+    add(
+        "--find-batch",
+        action="store_true",
+        help="find the largest batch per device by trial on a CPU, too",
+    )
     add(
         "--checkpoint-minutes",
         type=arguments.number(0, 1440, "of minutes"),
         default=10.0,
         metavar="M",
-        help="save at least this often; a signal (SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, Ctrl-C) saves at once",
+        help="minutes between checkpoints; SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and Ctrl-C save at once",
     )
-    add("--wandb", action="store_true", help="log to Weights & Biases too, where it is installed")
+    add("--wandb", action="store_true", help="also log to Weights & Biases, if it is installed")
 
 
 def take_hardware(options: dict):
