@@ -1,4 +1,4 @@
-"""Room on the disk: asked for before long work, and missed in one sentence."""
+"""Disk space: checked before long work, and reported in one sentence when it runs out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may end a command without a traceback."""
+"""Exceptions that end a command without a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command says when it fails: one sentence, always; the traceback goes into a file."""
+"""Report the failure of a command: always one sentence; the traceback is saved to a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large packages in less time."""
+"""Import large packages faster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which numbers may be asked for: one table for the command line, for configs and for Python calls.
+"""Limits of all numeric options: one table for the command line, configs and Python calls.
 
 A limit is wide enough for any work that somebody does, and narrow enough that a slip of the hand is
 told before anything is built.

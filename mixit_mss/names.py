@@ -1,4 +1,4 @@
-"""The one way from a name that somebody else gave to a place where we write.
+"""Turn names from outside into paths: the only place where that happens.
 
 Songs, stems, labels, splits, tracks and members of archives are called by others: by whoever named a
 file, wrote a table or published a model.  Such a name becomes a path here and nowhere else:

@@ -1,4 +1,4 @@
-"""Many files shared out: among processes, none of which can stop the others, and among jobs."""
+"""Distribute many files over processes, none of which can stop the others, and over jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far long work is, for people at a terminal and for those who read its log later."""
+"""Progress of long work, as a bar on a terminal and as lines in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files of other people, read with care: only regular ones, and no more than is sensible."""
+"""Read small text and JSON files from outside safely: regular files only, up to a size limit."""
 
 from __future__ import annotations
 

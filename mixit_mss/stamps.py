@@ -1,4 +1,4 @@
-"""How a stage knows that it has nothing to do, and which files are its own.
+"""Stamps: whether a stage is up to date, and which files it wrote.
 
 A folder's stamp, ``.done.json``, tells of every result in it: which command made it, from which options
 and inputs, and which files it consists of.  Inputs are known by their content and outputs by their place

@@ -1,4 +1,4 @@
-"""CSV tables that others may have written, read with care.
+"""Read CSV tables from outside safely.
 
 What cannot be right is one sentence that names the file and, where there is one, column and line: a file
 that is none, or is not UTF-8 text; a header without a column, or with one twice; a row that is longer or

@@ -1,4 +1,4 @@
-"""YAML that strangers may have written: texts, numbers, lists and sections, and nothing else."""
+"""Read YAML from outside safely: strings, numbers, lists and mappings only."""
 
 from __future__ import annotations
 

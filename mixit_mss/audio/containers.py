@@ -1,4 +1,4 @@
-"""WAV, AIFF, CAF, W64 and AU: where their samples are, and how many their headers promise.
+"""Chunked formats (WAV, AIFF, CAF, W64, AU): where the samples are, and how many the header states.
 
 All but AU are chunks with a name and a size, one of which holds the samples.
 """

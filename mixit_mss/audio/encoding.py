@@ -1,4 +1,4 @@
-"""Write stems as they are worked out: WAV of any width, FLAC or MP3, with the song's tags.
+"""Write stems block by block: WAV of any width, FLAC or MP3, with the song's tags.
 
 Estimates are never rescaled.  Float WAV keeps any value; where a format cannot, what exceeds full
 scale is counted, so that the caller can say so.

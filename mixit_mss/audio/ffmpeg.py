@@ -1,4 +1,4 @@
-"""The ffmpeg program through a pipe: what libsndfile cannot read, and tags.
+"""Decode what libsndfile cannot read, and read tags, with the ffmpeg program through a pipe.
 
 Decoding, the pipe carries Sun AU: a fixed header that says the sample rate and the number of
 channels, then float samples.  So one process both probes and decodes, and neither ffprobe nor a

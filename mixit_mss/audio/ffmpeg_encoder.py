@@ -1,4 +1,4 @@
-"""Compressed writing: the ffmpeg program at the end of a pipe."""
+"""Encode through a pipe to the ffmpeg program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sound file's own bytes say before anything is decoded: its kind, its parts, its promises.
+"""Inspect the headers of a sound file before decoding: format, joined parts, stated length.
 
 A file may be several files joined (``cat a.ogg b.ogg``, a radio recording), and its header may
 promise more or less than is there: a recorder that crashed leaves a length of 0.

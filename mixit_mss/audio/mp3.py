@@ -1,4 +1,4 @@
-"""What an MP3 says of itself: the length in its first frame, and where its frames lie."""
+"""MP3: the length stated in the first frame, and the positions of the frames."""
 
 from __future__ import annotations
 

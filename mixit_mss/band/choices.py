@@ -1,4 +1,4 @@
-"""What can be chosen of the songs, known without numpy."""
+"""Options of the songs; importable without numpy."""
 
 LEVELS = ("independent", "tempo", "band", "locked", "unison", "doubled")
 """How much the parts of a song share, from nothing to everything."""

@@ -1,4 +1,4 @@
-"""A song by rule: a pure function of (seed, kind, number), the length, and how much parts share.
+"""Compose a song: a pure function of (seed, kind, number), the length, and how much its parts share.
 
 Nothing here reads a file or makes a sound.  Every choice comes from numpy generators made from
 ``(seed, kind, number, stream)``, so no song has to be composed before another.

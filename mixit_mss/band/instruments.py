@@ -1,4 +1,4 @@
-"""Who may play in the band: General MIDI programs per stem, with the range each one sounds well in.
+"""The instruments of the band: General MIDI programs per stem, with the range in which each sounds well.
 
 Program numbers count from 0, pitches are MIDI keys (60 is middle C).  No program belongs to two
 stems, so that what separates the stems can be heard.

@@ -1,6 +1,6 @@
-"""What the band knows by heart: grooves, fills, bass figures, comping figures and melodic rhythms.
+"""The band's repertoire: grooves, fills, bass figures, comping figures and melodic rhythms.
 
-One character is a sixteenth; ``.`` rests and ``-`` holds (see ``band_score.pattern_steps``).
+One character is a sixteenth; ``.`` rests and ``-`` holds (see ``mixit_mss.band.score.pattern_steps``).
 Patterns are listed by metre: 16 steps for 4/4, 12 for 3/4 and for 6/8.
 """
 

@@ -1,4 +1,4 @@
-"""What stands on paper, and how hands play it: notes in ticks, swing, small errors, a singer's bends."""
+"""Notes in ticks, and how they are played: swing, small timing errors, pitch bends of a singer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much the parts of a song have to do with each other: one ordered list of levels.
+"""How much the parts of a song share: one ordered list of levels.
 
 Below ``band``, parts stop sharing: each reads a plan of its own.  Above it, they share more than a
 plan: a common line, to whose onsets every part is moved (``locked``) or which all of them play

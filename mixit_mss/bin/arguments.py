@@ -1,4 +1,4 @@
-"""What every command takes on its line: types that say their range, and one sentence for the rest.
+"""Argument types of all commands: each states its range, and an error is one sentence.
 
 A type is a function from the word that was typed to its value.  Types look at the word, and at what
 lies under a path; nothing is opened, and nothing large is imported.

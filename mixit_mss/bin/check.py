@@ -1,4 +1,4 @@
-"""What can be known of a recipe before its trainings begin."""
+"""Before stage 3: check configs, network and songs of a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mixit-mss COMMAND``: one door to every stage, opened only when it is asked for."""
+"""``mixit-mss COMMAND``: the entry point of every stage; imports only the command that is called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 2: list what training and scoring read."""
+"""Stage 2: write the manifests that training and scoring read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that both trainings share: which devices, how large a bite, how often to save."""
+"""Options that both trainings share: devices, batch per device, checkpoint interval."""
 
 from __future__ import annotations
 

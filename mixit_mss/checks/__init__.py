@@ -1,1 +1,1 @@
-"""All that can be known of a recipe before its training runs begin."""
+"""Checks of a recipe before its training runs begin."""

@@ -1,4 +1,4 @@
-"""All that can be known of a recipe before its trainings begin: configs, network, songs."""
+"""Check a recipe before training: configs, network, songs."""
 
 from __future__ import annotations
 

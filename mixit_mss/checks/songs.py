@@ -1,4 +1,4 @@
-"""What of the songs would stop a later stage, read off the manifests; no audio is opened."""
+"""Find songs that would stop a later stage, from the manifests alone; no audio is opened."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Commands as jobs of a SLURM cluster: what runs within a job, and the wait for it outside."""
+"""Commands as SLURM jobs: the process inside a job, and the process that waits for it."""

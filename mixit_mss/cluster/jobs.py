@@ -1,4 +1,4 @@
-"""Both ends of a job: the command that runs in it, and the wait for it outside.
+"""Both ends of a SLURM job: the command inside it, and the process that waits for it.
 
 Each task of a job leaves a file with the command's exit status.  A task that a signal stopped leaves
 none: its job goes back into the queue, and runs the same command again, which goes on where it was.

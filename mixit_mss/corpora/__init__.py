@@ -1,4 +1,4 @@
-"""Corpora: one module each, which lists what is there as :class:`Record` and reads no audio."""
+"""Corpora, one module each: they list files as :class:`Record` and read no audio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anybody's own songs: a folder of songs, or one folder per song with its stems.
+"""Your own songs: a folder of songs, or one folder per song with its stems.
 
 A file is a song if it holds audio, whatever it is called.  To open each of a hundred thousand would
 take an hour, so what is called like audio is taken, what is called like pictures or text is not, and

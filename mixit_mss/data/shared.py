@@ -1,4 +1,4 @@
-"""Arrays that data-loading workers share with the process that started them, instead of copying.
+"""Arrays that data-loading workers share with their parent process instead of copying them.
 
 A forked worker has its parent's memory, and a page is copied only when somebody writes to it.  Python
 writes to every object that it looks at, namely its reference count, so that lists, dicts and strings

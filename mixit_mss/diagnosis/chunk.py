@@ -1,4 +1,4 @@
-"""What the outputs of a network hold of the stems of one chunk, from inner products alone.
+"""Diagnose one chunk: which stems each output contains, from inner products alone.
 
 Two faults of MixIT are told apart.  *Over-separation*: a stem is spread over several outputs (paper,
 section 2).  *Under-separation*: an output holds several stems, at worst the whole mixture, which is

@@ -1,4 +1,4 @@
-"""How alike the stems of music are: what makes mixture-invariant training doubtful, measured.
+"""Measure how correlated the stems are, the usual objection to mixture-invariant training of music.
 
 That sources are correlated is the reason given for expecting little of MixIT on music (paper,
 section 3.2); the paper argues that they "may share rhythm or tonality" but differ in timbre, and

@@ -1,4 +1,4 @@
-"""What the outputs of a network do on songs whose stems are known, chunk by chunk and on the whole.
+"""Diagnose a network on songs whose stems are known, chunk by chunk and overall.
 
 Made for networks that were trained without labels, whose outputs have no names: which outputs share
 a stem, which mix several, how many sound, and what it would gain to put them together.

@@ -1,1 +1,1 @@
-"""Stage 0: downloads that go on where they stopped, checksums, safe extraction."""
+"""Stage 0: resumable downloads, checksums, safe extraction."""

@@ -1,4 +1,4 @@
-"""From a corpus's archive on a server to its checked files in a folder, in one call.
+"""Fetch, verify and extract the archive of a corpus in one call.
 
 OUT gets NAME.zip and NAME/, and NAME_bad_files.csv if files are not as the corpus's own checksums
 say.  The stamp in NAME/ counts files and bytes, so that a file which is lost later is noticed.

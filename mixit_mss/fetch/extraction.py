@@ -1,4 +1,4 @@
-"""Take a large zip apart without trusting it, and check the files by the corpus's own list.
+"""Extract a large zip file without trusting it, and verify the files by the corpus's own checksums.
 
 Every member is looked at before anything is written: it has to be a plain file that stays inside
 the folder, and all together may not exceed a bound.  Each is then decompressed straight into its

@@ -1,4 +1,4 @@
-"""A file that arrives in pieces, in any order, and outlives the process that fetches it.
+"""A file that arrives in pieces, in any order; a killed download resumes from it.
 
 ``NAME.partial`` has its full length from the start, with holes where nothing has come yet.
 ``NAME.partial.json`` says how much of every piece has come.  The bytes are on the disk before the

@@ -1,4 +1,4 @@
-"""Optional companions of the MixIT loss; nothing happens unless a caller asks for them."""
+"""Optional terms beside the MixIT loss; none is used by default."""
 
 from __future__ import annotations
 

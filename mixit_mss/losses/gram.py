@@ -1,4 +1,4 @@
-"""Inner products of long signals, in blocks: the little that solvers and votes need to know.
+"""Inner products of long signals, block by block: all that solvers and votes need.
 
 Every question "which outputs add up to that mixture?" or "which output is like that stem?" is
 answered by inner products alone, a matrix of a few kilobytes where the signals have megabytes.

@@ -1,4 +1,4 @@
-"""What the stages know of a network, whichever it is, and what those over bands have in common."""
+"""The interface of a network that the stages rely on, and the base of networks over bands."""
 
 from __future__ import annotations
 

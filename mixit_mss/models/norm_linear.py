@@ -1,4 +1,4 @@
-"""RMS group norm and a linear layer behind it, with a gradient that keeps only the norm's input."""
+"""RMS group norm followed by a linear layer; the backward pass keeps only the norm's input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1 over a whole corpus: every song once, a journal to go on from, three tables at the end.
+"""Stage 1 over a whole corpus: every song once, a journal to resume from, three tables at the end.
 
 A journal knows the songs that are done (see :mod:`mixit_mss.preparation.journal`).  The tables are made from
 it in the order of the songs, whatever the order in which they were finished.

@@ -1,4 +1,4 @@
-"""``.journal.jsonl``: what became of every song of a corpus, so that a killed stage 1 goes on.
+"""``.journal.jsonl``: the outcome of every song of a corpus, from which a killed stage 1 resumes.
 
 A line carries a key of the settings and of the song's files (their names, sizes and times, not their
 folders: they may be moved), so a song is done again only if its files or the settings changed.  Lines

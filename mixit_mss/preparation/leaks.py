@@ -1,4 +1,4 @@
-"""Songs that are kept for validation or test, and are heard in pre-training all the same.
+"""Find validation and test songs that are also among the unlabelled songs of pre-training.
 
 They are known by their samples, as the tables of stage 1 have them, and by the files that they came
 from: the same file, or a copy of it.

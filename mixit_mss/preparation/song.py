@@ -1,4 +1,4 @@
-"""What stage 1 does to one song: check it, store it once at the wanted rate, find its segments.
+"""Stage 1 for one song: check it, store it once at the training rate, find its segments.
 
 A song is streamed, so the memory needed does not depend on its length.
 """

@@ -1,4 +1,4 @@
-"""A whole report: read the experiments, draw the pictures, write the text and the pages."""
+"""Build a report: read the experiments, draw the figures, write RESULTS.md and the pages."""
 
 from __future__ import annotations
 

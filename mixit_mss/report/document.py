@@ -1,4 +1,4 @@
-"""A text of headings, paragraphs, tables and figures that is written twice: as Markdown and as a page."""
+"""A document of headings, paragraphs, tables and figures, written as Markdown and as HTML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table that a training run keeps of itself, ``history.csv``: one row per epoch."""
+"""Read ``history.csv``, the table of a training run with one row per epoch."""
 
 from __future__ import annotations
 

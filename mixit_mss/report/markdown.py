@@ -1,4 +1,4 @@
-"""Text for Markdown in which what others have called something is text, and nothing else.
+"""Markdown in which names from outside are shown literally.
 
 A plain string is shown as it is; :class:`Marked` is Markdown of ours.  No HTML gets into a text that is
 made here, and no link to anything but the web and files beside it.

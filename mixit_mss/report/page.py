@@ -1,4 +1,4 @@
-"""``report.html``: one page that holds everything, to read, to see and to hear, without a network.
+"""``report.html``: a self-contained page with tables, figures and players that works offline.
 
 Jinja escapes every name and number; the page's own policy forbids it to load or to run anything
 that did not come with it.

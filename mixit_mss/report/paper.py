@@ -1,4 +1,4 @@
-"""The scores that the paper reports, laid beside ours.
+"""The paper's published scores beside ours.
 
 A row of the paper is found among our experiments by its label: ``medium, from scratch`` or ``medium,
 MixIT FMA large, then fine-tuned``, and in table 2 ``..., encoder and decoder only``, as the recipe

@@ -1,4 +1,4 @@
-"""The same experiment with several seeds: means, spread, paired differences, and what to say of them.
+"""The same experiment with several seeds: mean, spread, paired differences, and their verdict.
 
 Runs of one seed share songs, initial weights and draws, so two experiments are compared seed by seed:
 what one set of songs makes easy for both drops out.

@@ -1,4 +1,4 @@
-"""The whole of BSSEval v4, through museval: slow, and only for those who need SIR and SAR."""
+"""All of BSSEval v4 through museval: slow, for those who need SIR and SAR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``experiment.json``: what a row of the results table needs to know besides its scores."""
+"""``experiment.json``: the facts of a row of the results table besides its scores."""
 
 from __future__ import annotations
 

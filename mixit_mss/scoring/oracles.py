@@ -1,4 +1,4 @@
-"""The floor and the ceiling of a table of scores: two estimates that no network made.
+"""Two reference points of a table of scores: the mixture itself and the ideal ratio mask.
 
 The mixture itself, for every stem, is what separation has to improve upon.  The ideal ratio mask
 knows the stems, and is about the best that a mask of numbers between 0 and 1 can do.

@@ -1,4 +1,4 @@
-"""From a pre-trained network to one with named stems: stage 4 (paper section 4.3)."""
+"""Stage 4: turn a pre-trained network into one with named stems (paper section 4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files join a folder that may hold other people's, and none of those is ever touched."""
+"""Move finished files into a folder without touching files of other people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By which names a server may be called.
+"""The host names to which a local server answers (protection against DNS rebinding).
 
 A page from elsewhere can let its own name point to this machine, and then read what a server here answers
 to that name.  So requests by any other name than the server's own are not answered.

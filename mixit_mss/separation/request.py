@@ -1,4 +1,4 @@
-"""What a separation was asked for, and by which stamp it is known: before torch is loaded."""
+"""The options of a separation and its stamp; importable without torch."""
 
 from __future__ import annotations
 

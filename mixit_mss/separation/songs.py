@@ -1,4 +1,4 @@
-"""Which songs a command works on, and what each is called."""
+"""List the songs that a command works on, and name each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: never half written, resumed to the bit, and the average of the best of them."""
+"""Checkpoints: written atomically, verified, resumed bit by bit, and the best ones averaged."""
 
 from __future__ import annotations
 

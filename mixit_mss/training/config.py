@@ -1,4 +1,4 @@
-"""What a training run can be told, and the YAML files that tell it.
+"""Configs of the training runs, and the YAML files they are read from.
 
 A file says only what differs from its ``base``, a file named relative to its own folder.  Unknown
 keys, wrong types and impossible values stop the run before any work, with the key's full name.

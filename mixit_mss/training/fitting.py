@@ -1,4 +1,4 @@
-"""The trainings themselves: data and network from what was asked for, and a model folder at the end.
+"""Run a training: build data and network, train, save the model folder.
 
 An experiment folder holds ``model/`` (a model folder), ``experiment.json`` (what the results table
 says of it), ``checkpoints/`` and ``logs/``.

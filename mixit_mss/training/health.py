@@ -1,4 +1,4 @@
-"""Early signs of a run that goes wrong: steps without a finite gradient, and collapse."""
+"""Detect a run that goes wrong: non-finite gradients, and collapse to the mixtures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of a running training: a line and a table's row per epoch."""
+"""Show the progress of a training: a printed line and a row of a table per epoch."""
 
 from __future__ import annotations
 

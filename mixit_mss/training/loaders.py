@@ -1,4 +1,4 @@
-"""What a run reads: each device its share, from the example on that is next."""
+"""Data loaders: the share of each device, resumed at the next example."""
 
 from __future__ import annotations
 

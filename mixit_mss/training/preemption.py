@@ -1,4 +1,4 @@
-"""Signals that ask a training to make room: noted at once, obeyed between two steps."""
+"""Signals that stop a training: noted at once, obeyed between two steps."""
 
 from __future__ import annotations
 

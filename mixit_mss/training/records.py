@@ -1,4 +1,4 @@
-"""What describes a run lies with it, in ``runs/KEY`` of the experiment.
+"""Records of a run (config, history, bad batches), kept in ``runs/KEY`` of the experiment.
 
 The experiment's own folder shows the files of the run that was at work, or asked for, last: so they
 describe its model also after a run with other settings was begun and given up.

@@ -1,4 +1,4 @@
-"""What a training was asked for, and whether that is done already: known before torch is loaded."""
+"""The request for a training, and whether it is already done; importable without torch."""
 
 from __future__ import annotations
 

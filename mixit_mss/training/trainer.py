@@ -1,4 +1,4 @@
-"""One training run from configs to trained weights; a killed run goes on where it stopped."""
+"""One training run, from configs to trained weights; a killed run resumes."""
 
 from __future__ import annotations
 

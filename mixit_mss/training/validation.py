@@ -1,4 +1,4 @@
-"""What validation adds up, over examples, songs and devices; and separation as it emerges."""
+"""Validation sums over examples, songs and devices, and the monitor of true stems."""
 
 from __future__ import annotations
 

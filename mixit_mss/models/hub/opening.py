@@ -1,4 +1,4 @@
-"""A network by whatever name people call it, and the device that it computes on."""
+"""Open a network by any of its names, on a chosen device."""
 
 from __future__ import annotations
 

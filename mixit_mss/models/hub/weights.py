@@ -1,4 +1,4 @@
-"""Files of weights that others made, looked at before their numbers are read, and after."""
+"""Validate files of weights before and after their tensors are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a diagnosis, as SVG: which output carries which stem, and what it consists of."""
+"""Figure of a diagnosis, as SVG: the stems in each output, and what each output consists of."""
 
 from __future__ import annotations
 

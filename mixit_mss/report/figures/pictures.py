@@ -1,4 +1,4 @@
-"""The pictures of a report, as PNG: spectrograms of a song, votes for channels, scores, losses.
+"""Figures of a report, as PNG: spectrograms of a song, votes for channels, scores, losses.
 
 Equal input gives equal files: nothing about the machine or the time is written into them.
 """

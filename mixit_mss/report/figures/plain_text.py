@@ -1,4 +1,4 @@
-"""Songs and labels may be called anything, also ``Ke$ha - 100% $wag``, which is no formula."""
+"""Show labels literally in Matplotlib: ``Ke$ha - 100% $wag`` is not a formula."""
 
 from __future__ import annotations
 

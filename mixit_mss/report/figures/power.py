@@ -1,4 +1,4 @@
-"""Power over time and frequency, as small as a picture shows it."""
+"""Power over time and frequency, at the resolution of a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: they take the page's colours, in light and in dark, and weigh little.
+"""Small charts as inline SVG, in the page's light and dark colours.
 
 Every chart is drawn 360 units wide, so that its text is readable on a phone, and scales up.  Colours
 are ``var(--c0)``, ``var(--c1)``, ... of the page; text is escaped.

@@ -1,4 +1,4 @@
-"""The largest batch that a device holds, found by trial before the run starts."""
+"""Find the largest batch that fits a device, by trial before the run starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory of one real training step on the device at hand, weighed in a process of its own."""
+"""Measure the memory of one real training step, in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which network takes which step in a run: told by its config, before any song is read."""
+"""The training step of a run, from its config alone: network, loss, chunk, sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one training step costs in arithmetic and memory, found without computing anything.
+"""Count the FLOPs and the memory of a training step without computing anything.
 
 The step runs on tensors that have a shape but no content, so even the largest network takes seconds
 on a slow machine, while torch's own counter sees every operation of the real forward and backward
