@@ -7,8 +7,10 @@ carry nothing over), and lets the stems be levelled by what they measure.
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +80,14 @@ def find_synthesiser(soundfont: str | Path | None = None) -> Synthesiser:
         header = stream.read(12)
     if header[:4] != b"RIFF" or header[8:] != b"sfbk":
         raise UserError(f"{found} is not a sound font: give a General MIDI .sf2 with --soundfont.")
-    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        answer = subprocess.run(
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_leaving_nothing(scratch),
+        )
     version = (answer.stdout + answer.stderr).strip().splitlines() or ["unknown"]
     return Synthesiser(program, version[0], found)
 
@@ -135,7 +144,9 @@ def _play(command: Sequence[str], frames: int, log: Path) -> bytes | None:
     """
     with (
         log.open("wb") as messages,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=messages, env=_leaving_nothing(log.parent)
+        ) as process,
     ):
         watch = threading.Timer(PATIENCE_SECONDS, process.kill)
         watch.start()
@@ -148,6 +159,11 @@ def _play(command: Sequence[str], frames: int, log: Path) -> bytes | None:
     if process.returncode != 0 or not sound:
         return None
     return sound[: len(sound) // BYTES_PER_FRAME * BYTES_PER_FRAME]
+
+
+def _leaving_nothing(scratch: str | Path) -> dict[str, str]:
+    """The environment of a FluidSynth whose sound libraries leave their temporary folder in ``scratch``."""
+    return {**os.environ, "TMPDIR": os.path.abspath(scratch)}
 
 
 def active_rms(sound: np.ndarray, window_seconds: float = 0.25) -> float:

@@ -40,7 +40,12 @@ def options_of(command: str, words: list[str]) -> list[argparse.Action]:
         if isinstance(action, argparse._SubParsersAction):
             chosen = next((action.choices[word] for word in words if word in action.choices), None)
             actions = list(chosen._actions) if chosen else []
-    return [a for a in actions if not LEFT_OUT.keys() & set(a.option_strings)]
+    return [
+        action
+        for action in actions
+        if not LEFT_OUT.keys()
+        & {*action.option_strings, *(f"{command} {o}" for o in action.option_strings)}
+    ]
 
 
 def _change(box: Sandbox, call: Call, generator: Generator) -> str:

@@ -305,6 +305,13 @@ def note_archives(table: Path, paths: list[Path], extracted: int) -> None:
     table.write_text("archive,bytes,extracted_bytes,sha256\n" + "".join(rows))
 
 
+def render_songs(box: Sandbox) -> Call:
+    """One song of the band."""
+    counts = ("--unlabelled", 1, "--train", 0, "--valid", 0, "--test", 0)
+    argv = _words("render-songs", "--out", box.out / "songs", *counts, "--seconds", 2, "--nj", 1)
+    return Call(argv, out=(box.out / "songs",))
+
+
 def _training(box: Sandbox, stage: str, kind: str, *start: object) -> Call:
     conf, music, out = box.take("conf"), box.take("music"), box.out / "run"
     argv = _words(stage, "--config", conf / f"{stage}.yaml", *start, "--manifest", music / kind)
@@ -366,7 +373,7 @@ CALLS: dict[str, Callable[[Sandbox], Call]] = {
             plan_init,
         ),
         *(check, select_channels, diagnose, score, score_folder, report, curves, import_official),
-        *(download, download_fma, download_nothing, pretrain, finetune, resume),
+        *(download, download_fma, download_nothing, render_songs, pretrain, finetune, resume),
         *(read_manifest, load_model),
     )
 }

@@ -11,6 +11,10 @@ LEFT_OUT = {
     "--find-batch": "takes steps in fresh processes, which are slow to start",
     "--wandb": "asks a server on the internet",
     "--num-nodes": "waits for other machines, as it has to",
+    **dict.fromkeys(
+        (f"render-songs --{name}" for name in ("unlabelled", "train", "valid", "test", "seconds")),
+        "a million songs of ten minutes take their time",
+    ),
 }
 """Options that no input is given, and why; neither are ``demo``, which serves until it is ended, and
 jobs that ``dispatch`` could submit."""
