@@ -29,7 +29,7 @@ NOTEWORTHY = 0.2
 
 
 class Separator(Protocol):
-    """What is asked of a network: (batch, channel, sample) -> (batch, source, channel, sample)."""
+    """A network as needed here: (batch, channel, sample) -> (batch, source, channel, sample)."""
 
     sample_rate: int
     num_channels: int
@@ -172,7 +172,7 @@ def summarise(
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """The summary in words, for people."""
+    """The summary as text."""
     stems, outputs = summary["stems"], range(summary["num_outputs"])
     width = max(5, *(len(stem) for stem in stems)) + 2
     lines = [f"{'stem':<{width}}  SNR (dB)  improved  grouped  outputs"]

@@ -23,7 +23,7 @@ NOISE_FLOOR = 1e-10
 
 @dataclass(frozen=True)
 class Choice:
-    """The channels that were chosen, and what had to be settled on the way.
+    """The selected channels, and the conflicts that were resolved.
 
     Attributes:
         channels: for each stem the channel to keep; all different.

@@ -51,7 +51,7 @@ def vote(
 
 
 def select(model: Network, votes: np.ndarray, stems: Sequence[str]) -> tuple[Network, Choice]:
-    """The network with one output per stem, named, and how it was chosen.
+    """The network with one named output per stem, and how its outputs were selected.
 
     Raises:
         UserError: if the network has fewer outputs than there are stems.
@@ -65,7 +65,7 @@ def select(model: Network, votes: np.ndarray, stems: Sequence[str]) -> tuple[Net
 
 
 def describe(votes: np.ndarray, stems: Sequence[str], choice: Choice) -> str:
-    """The votes as a table, the choice, and whatever had to be settled, for people."""
+    """The votes as a table, the selection, and its conflicts, as text."""
     width = max(8, *(len(stem) + 2 for stem in stems))
     lines = ["output  " + "".join(f"{stem:>{width}}" for stem in stems)]
     for channel, row in enumerate(votes):

@@ -24,7 +24,7 @@ _busy: set[str] = set()
 
 @contextlib.contextmanager
 def delivered(folder: str | Path, fingerprint: Fingerprint, names: Iterable[str]) -> Iterator[Path]:
-    """Give an empty folder to write files in; when the block succeeds they join ``folder``.
+    """Yield an empty folder to write to; if the block succeeds, its files are moved to ``folder``.
 
     All at once if that is not there yet; else one by one, each taking the place of its forerunner.
     The stamp lists them before the first one comes, so that after a kill they are known as ours.

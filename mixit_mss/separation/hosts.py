@@ -16,7 +16,7 @@ ANYWHERE = frozenset(("0.0.0.0", "::"))
 
 
 def names_of(host: str) -> frozenset[str]:
-    """By what a server that listens on ``host`` may be called, besides the address of this machine.
+    """The host names of a server that listens on ``host``, besides the addresses of this machine.
 
     >>> sorted(names_of("10.0.0.5"))
     ['10.0.0.5', '127.0.0.1', '::1', 'localhost']
@@ -50,7 +50,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class OnlyKnownHosts:
-    """Middleware that answers nobody who calls the server by a name that is not its own."""
+    """Middleware that refuses requests whose ``Host`` is not a name of the server."""
 
     def __init__(self, app: Any, names: frozenset[str]) -> None:
         self._app, self._names = app, names

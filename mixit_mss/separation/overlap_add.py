@@ -97,7 +97,7 @@ def separate_stream(
     shifts: Sequence[int] = (0,),
     window: str = "flat",
 ) -> Iterator[Tensor]:
-    """Separate a song that arrives in blocks, and give every sample out as soon as it is final.
+    """Separate a song that arrives in blocks; yields every sample as soon as it is final.
 
     Memory holds ``batch_size`` chunks and one block per shift, however long the song.  Gradients are
     not kept.

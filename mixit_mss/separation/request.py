@@ -96,7 +96,7 @@ def output_files(names: Iterable[str], audio_format: str) -> dict[str, str]:
 
 
 def fingerprint_of(song: Song, model: str, options: Options) -> Fingerprint:
-    """All that a song's estimates depend on, and not what cannot change them.
+    """Fingerprint of everything that a song's estimates depend on, and nothing else.
 
     A model folder counts by its configuration and weights, and songs by their content.
     """
@@ -122,7 +122,7 @@ def fingerprint_of(song: Song, model: str, options: Options) -> Fingerprint:
 
 
 def is_done(folder: Path, song: Song, model: str, options: Options) -> bool:
-    """Whether all that was asked for is in ``folder``, of this request or of one for more stems.
+    """Whether ``folder`` already has all stems of this request, from it or from one for more stems.
 
     Raises:
         UserError: a file that has to be read for that is no regular one.

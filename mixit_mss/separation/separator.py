@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one song: ``status`` is ``separated``, ``unchanged`` or ``failed``.
+    """Result for one song: ``status`` is ``separated``, ``unchanged`` or ``failed``.
 
     ``reason`` is one sentence on a failure; ``notes`` are sentences on what the listener should
     know, such as samples that clip.
@@ -137,7 +137,7 @@ class _Work:
     disk_full: bool = False
 
     def do(self, song: Song, progress: Progress) -> Outcome:
-        """Separate one song if that is not done, and tell of it."""
+        """Separate one song unless that is done, and report it."""
         try:
             _require_files(song)
             done = is_done(place(self.out, song.name), song, self.model_name, self.options)
@@ -202,7 +202,7 @@ def _load(folder: str, device: str, options: Options, load: Callable[[str], Any]
 
 
 def _require_files(song: Song) -> None:
-    """Refuse what no song is; what is missing is said where it is opened."""
+    """Refuse what is not a regular file; a missing file is reported when it is opened."""
     for part in song.parts:
         if "\0" in str(part):
             raise UserError(f"'{part}' is no file: its name holds a NUL character")

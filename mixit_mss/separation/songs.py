@@ -47,7 +47,7 @@ class Song:
 
 @dataclass(frozen=True)
 class Listing:
-    """Songs, and what was given but is none of them: a line to print, empty if that is nothing."""
+    """Songs, and a line about the given files that are not songs (empty if there are none)."""
 
     songs: list[Song]
     left_out: str = ""
@@ -140,7 +140,7 @@ def manifest_songs(manifest: Manifest, split: str) -> list[Song]:
 
 
 def below_rate(songs: Manifest, sample_rate: int) -> str:
-    """A sentence on songs that hold less than a network of ``sample_rate`` (Hz) hears, or nothing.
+    """A sentence about songs with a lower rate than the network's ``sample_rate`` (Hz), or empty.
 
     They are converted as they are read, which does not bring back what is not in them.
     """
@@ -221,7 +221,7 @@ class MixtureStream:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on files that are not as their headers say, or not used as a whole."""
+        """Sentences about files that differ from their headers or are only used in part."""
         return [note for stream in self._streams for note in stream.notes]
 
     def __iter__(self) -> Iterator[np.ndarray]:

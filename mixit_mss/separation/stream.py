@@ -32,7 +32,7 @@ CHANNELS_AT_ONCE = 8
 
 
 class Written(NamedTuple):
-    """The length of what was written, in seconds, and what the listener should know."""
+    """The written length in seconds, and notes for the listener."""
 
     seconds: float
     notes: list[str]
@@ -239,7 +239,7 @@ class _Spool:
         return content.reshape(-1, sources, channels).transpose(1, 2, 0)
 
     def close(self) -> None:
-        """Remove what was kept."""
+        """Remove the temporary files."""
         for file in self._files:
             file.close()
 

@@ -64,7 +64,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _is_a_state_of(path: Path, state: dict[str, Tensor]) -> bool:
-    """Whether a run with a network of these weights could go on from a checkpoint."""
+    """Whether a run whose network has these weights could resume from a checkpoint."""
     try:
         _step_of(path, _network_in(state))
     except Exception:
@@ -73,7 +73,7 @@ def _is_a_state_of(path: Path, state: dict[str, Tensor]) -> bool:
 
 
 def _link(path: Path, other: Path) -> None:
-    """Give a file a second name; where the disk knows no such thing, copy it."""
+    """Hard-link a file; copy it if the file system has no hard links."""
     try:
         os.link(path, other)
     except OSError:
@@ -97,14 +97,14 @@ def _reason(error: Exception) -> str:
 
 
 class Resumption(NamedTuple):
-    """Where a run goes on: the file, and the optimiser steps that it has made."""
+    """Where a run resumes: the checkpoint, and its number of optimiser steps."""
 
     path: Path
     step: int
 
 
 def find_checkpoint(folder: Path, network: nn.Module | None = None) -> Resumption | None:
-    """The newest checkpoint in ``folder`` that is whole; says so if one is not.
+    """The newest intact checkpoint in ``folder``; prints a line if one is damaged.
 
     Args:
         folder: of the run.
@@ -123,7 +123,7 @@ def find_checkpoint(folder: Path, network: nn.Module | None = None) -> Resumptio
 
 
 def _step_of(path: Path, network: dict[str, Tensor] | None) -> int:
-    """The optimiser steps of a checkpoint that a run can go on from; else an exception says why not."""
+    """The optimiser steps of a usable checkpoint; raises an exception that says why it is not usable."""
     if damage := damage_of(path):
         raise ValueError(damage)
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -167,12 +167,12 @@ class ResumeCheckpoints(Callback):
         self.signals = StopSignals()
 
     def on_train_start(self, trainer, module) -> None:
-        """Start the clock; from here on signals wait for the end of a step."""
+        """Start the clock; from now on, signals are handled at the end of a step."""
         self.saved_at = time.monotonic()
         self.signals.install()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        """Save if it is time to; within a step or before its epoch's validation it never is."""
+        """Save if it is time to, but never within a step or before the validation of the epoch."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         if batch_idx + 1 == trainer.num_training_batches:
@@ -194,7 +194,7 @@ class ResumeCheckpoints(Callback):
         self.signals.restore()
 
     def on_load_checkpoint(self, trainer, module, checkpoint) -> None:
-        """Tell Lightning's loops in their own terms where the run is.
+        """Set the counters of Lightning's loops to the position of the run.
 
         They count batches, of which a step may have had another number before.
         """
@@ -245,7 +245,7 @@ class BestCheckpoints(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """From the checkpoint, with the files where they are today."""
+        """Restore the state, with paths in the present folder."""
 
         def here(path: str) -> str:
             return path and os.path.join(str(self.dirpath), os.path.basename(path))

@@ -57,7 +57,7 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """Linear warm-up from 0, then constant, then a factor every so many epochs."""
+    """Linear warm-up from 0, then constant, then multiplied by a factor every few epochs."""
 
     warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 5000
     hold_epochs: Annotated[int, Field(ge=0, le=10**6)] = 0
@@ -95,7 +95,7 @@ class Run(Section):
     max_bad_steps: Annotated[int, COUNT] = 20
 
     def identity(self) -> dict:
-        """What the result depends on: not how the work is spread or arranged."""
+        """The settings on which the result depends, without those that only distribute the work."""
         return self.model_dump(
             mode="json", exclude={"num_workers", "activation_checkpointing", "compile"}
         )

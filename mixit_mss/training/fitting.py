@@ -101,7 +101,7 @@ def finetune(request: Request[FinetuneConfig]) -> None:
 
 
 def _compare_stems(init: str, outputs: list[str], manifest: str, known: list[str]) -> None:
-    """See that the songs have all stems of a network, and say which of theirs it has not."""
+    """Check that the songs have all stems of a network, and report stems without an output."""
     if missing := [stem for stem in outputs if stem not in known]:
         raise UserError(
             f"{init}: its outputs {', '.join(missing)} are no stems of '{manifest}', which has "
@@ -130,7 +130,7 @@ def _fit(
     step: dict[str, Any],
     monitor: list[StemMonitor] | None = None,
 ) -> None:
-    """Train, and save what came out; ``step`` is what tells the memory of a training step."""
+    """Train and save the model; ``step`` describes a training step, to find the batch that fits."""
     folder, hardware, settings = request.folder, request.hardware, request.settings
     if is_first_process() and (note := below_rate(songs, net.sample_rate)):
         print(note, flush=True)

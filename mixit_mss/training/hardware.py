@@ -11,7 +11,7 @@ from mixit_mss.errors import UserError
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the user asks for; nothing of it changes which examples a step sees.
+    """The devices that the user asks for; they do not change which examples a step sees.
 
     Attributes:
         device: ``cuda``, ``cpu``, or ``auto``: GPUs where there are any.
@@ -81,7 +81,7 @@ class Hardware:
 
 
 def divisors(number: int) -> list[int]:
-    """Ascending."""
+    """Divisors in ascending order."""
     return [n for n in range(1, number + 1) if number % n == 0]
 
 

@@ -18,7 +18,7 @@ CLEAR_SNR, CLOSE = 3.0, 1.0
 
 
 class BadSteps:
-    """Counts the steps that were left out, and notes the examples and songs that they were made of.
+    """Counts skipped steps, and records their examples and songs.
 
     The rows are part of the checkpoints, so a step that is repeated is noted once.
 
@@ -99,7 +99,7 @@ def _of_all_devices(losses: Sequence[Tensor], trainer) -> list[float]:
 
 
 def warn_of_collapse(trainer) -> None:
-    """Say so when one output alone is as good as the best sum of outputs for every mixture.
+    """Warn if a single output is as good as the best sum of outputs for every mixture.
 
     The network then gives back the mixtures that were added up, and has learned to tell songs apart
     but not their sources, though its loss is fine.  Takes validation's means ``snr_of_remix`` and

@@ -31,7 +31,7 @@ class StopSignals:
         self._before: dict[int, Handler] = {}
 
     def install(self) -> None:
-        """Take the signals over; only the main thread can, elsewhere nothing happens."""
+        """Install the handlers; does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return
         for name in SIGNALS:

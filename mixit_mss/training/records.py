@@ -52,7 +52,7 @@ class Records:
         write_text(self.experiment / name, text)
 
     def show(self) -> None:
-        """Let the experiment's folder show this run, if anything is known of it."""
+        """Copy the files of this run to the experiment's folder, if there are any."""
         if not self.folder.is_dir():
             return
         for name in SHOWN:

@@ -52,7 +52,7 @@ class Request(Generic[Settings]):
         return Records(self.folder, self.identity.digest)
 
     def is_finished(self) -> bool:
-        """Whether nothing is left to do; says so."""
+        """Whether the training is finished; prints a line if it is."""
         finished = self.identity.is_done(self.folder)
         if finished:
             self.records.show()

@@ -60,7 +60,7 @@ def pretraining(
     hardware: Hardware | None = None,
     command: str = "",
 ) -> Request[PretrainConfig]:
-    """What :func:`pretrain` is asked for, read and checked without torch."""
+    """The request behind :func:`pretrain`, read and checked without torch."""
     settings = load_config(config, PretrainConfig)
     network = read_yaml(model)
     options = {"config": _identity(settings), "model": network, "seed": seed}
@@ -135,7 +135,7 @@ def finetuning(
     hardware: Hardware | None = None,
     command: str = "",
 ) -> Request[FinetuneConfig]:
-    """What :func:`finetune` is asked for, read and checked without torch."""
+    """The request behind :func:`finetune`, read and checked without torch."""
     settings = load_config(config, FinetuneConfig)
     network = read_yaml(model) if model else None
     options = {
@@ -168,7 +168,7 @@ def _songs(manifest: str) -> dict[str, str]:
 
 
 def _network_of(folder: str) -> object:
-    """The network of a model folder, without loading torch; whoever opens it says what is wrong."""
+    """The network of a model folder, read without torch; errors are reported when it is opened."""
     try:
         return json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))["model"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -56,7 +56,7 @@ class TrainingSystem(System):
 
     @property
     def skipped_steps(self) -> int:
-        """Steps so far that were left out for want of a finite gradient."""
+        """Number of steps skipped so far because their gradient was not finite."""
         return self.bad_steps.count
 
     def training_step(self, batch: Tensor, batch_nb: int) -> Tensor:
@@ -110,7 +110,7 @@ class TrainingSystem(System):
         return bool(self.trainer.strategy.reduce_boolean_decision(finite, all=True))
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the sums."""
+        """Reset the sums."""
         self.sums = Sums(self.device)
 
     def on_validation_epoch_end(self) -> None:
@@ -133,7 +133,7 @@ class TrainingSystem(System):
         checkpoint["bad_steps"] = self.bad_steps.rows
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Go on counting."""
+        """Restore the counters."""
         self.bad_steps.rows = list(checkpoint["bad_steps"])
 
     def train_dataloader(self):
@@ -230,7 +230,7 @@ class SupervisedSystem(TrainingSystem):
         return loss.flatten(1).mean(1)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the sums."""
+        """Reset the sums."""
         super().on_validation_epoch_start()
         songs = int(self.song_of.max()) + 1
         self.scores = SongScores(songs, self.model.num_sources, self.device)

@@ -216,7 +216,7 @@ def _loggers(folder: Path, records: Records, done: int, hardware: Hardware) -> l
 
 
 def _arrange(model: Network, run: Run) -> None:
-    """Trade memory against time, as far as the network knows how to."""
+    """Set the options of the network that trade memory for time."""
     model.activation_checkpointing = run.activation_checkpointing
     if run.compile:
         for block in model.blocks():

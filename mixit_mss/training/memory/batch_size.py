@@ -20,7 +20,7 @@ from mixit_mss.training.memory.step import TrainingStep, training_step
 
 
 def batch_at_once(folder: Path, hardware: Hardware, settings, **step) -> int | None:
-    """Examples that a device takes at once: as wished, or found by trial and noted in ``folder``.
+    """The batch per device: as requested, or found by trial and stored in ``folder``.
 
     Args:
         folder: of the experiment.

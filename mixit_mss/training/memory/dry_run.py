@@ -46,7 +46,7 @@ def dry_step(step: TrainingStep, device: str, batch: int, half: bool) -> int | N
 
 
 def can_weigh(device: str) -> bool:
-    """Whether :func:`dry_step` can tell the memory on this system."""
+    """Whether :func:`dry_step` can measure memory on this system."""
     return device == "cuda" or STATUS.exists()
 
 
@@ -75,7 +75,7 @@ def _peak(step: TrainingStep, device: str, batch: int, half: bool) -> int:
 
 
 def _step(step: TrainingStep, net: Network, device: str, batch: int, half: bool) -> None:
-    """One step as in the middle of a run: AdamW has its moments, and old gradients are there."""
+    """One step as in the middle of a run, with AdamW's moments and old gradients allocated."""
     trained = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, fused=True)
     for parameter in trained:

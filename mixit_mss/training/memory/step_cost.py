@@ -91,13 +91,13 @@ def simulate_step(step: TrainingStep, half: bool) -> StepCost:
 
 
 def count_parameters(net: Network) -> tuple[int, int]:
-    """Numbers in a network, and how many of them are trained."""
+    """Parameters of a network, and how many of them are trained."""
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return net.num_parameters, trained
 
 
 def flop_counter() -> FlopCounterMode:
-    """torch's counter of FLOPs, taught the operators of the CPU that it passes over.
+    """torch's FLOP counter, extended by the CPU operators that it does not know.
 
     In torch 2.11 these are attention and products that are added to a tensor in place, with which
     :mod:`mixit_mss.models.conv_ffn` computes the gradient of its weights.
@@ -142,7 +142,7 @@ class LiveBytes(TorchDispatchMode):
 
 @contextlib.contextmanager
 def _whole_products() -> Iterator[None]:
-    """The blocks' gradients in one piece: the pieces suit a cache, and here take time."""
+    """Compute gradients of the blocks in one piece; smaller pieces only help the cache."""
     rows, rms_group_norm.ROWS = rms_group_norm.ROWS, sys.maxsize
     try:
         yield
