@@ -1,14 +1,15 @@
-"""The only door to audio files: probe, read a range, stream, write, resample.
+"""Access to audio files: probe, read a range, stream, write, resample.
 
-Every waveform is float32, full scale 1, with axes (channel, sample), and channels in the order of
-WAV.  One rule holds for every format:
+All other modules read and write audio through this package.  Every waveform is float32, full scale
+1, with axes (channel, sample) and channels in WAV order.  The same rules hold for every format:
 
-- What can be decoded is used, from all files that were joined to one.
-- Where that is not what the header promised, :class:`~mixit_mss.audio.reading.AudioStream` says so: ``notes`` are sentences
-  for people, and ``cut`` tells what is missing.  Who must have all of a file refuses it then.
-- A header that states what no recording has (:data:`~mixit_mss.audio.headers.RATES`,
-  :data:`~mixit_mss.audio.headers.MAX_CHANNELS`) and samples that are no finite numbers are errors,
-  and so is all but a regular file.  Nothing is allocated by what a header says.
+- All audio that can be decoded is used, from all files that were joined into one.
+- If that differs from the header, :class:`~mixit_mss.audio.reading.AudioStream` reports it:
+  ``notes`` are sentences for people, and ``cut`` describes what is missing.  A caller that needs
+  the whole file must check ``cut``.
+- A header beyond the limits of real recordings (:data:`~mixit_mss.audio.headers.RATES`,
+  :data:`~mixit_mss.audio.headers.MAX_CHANNELS`), a NaN or infinite sample, and anything but a
+  regular file is an error.  No memory is allocated on the word of a header.
 """
 
 from mixit_mss.audio.decoding import MP3_DAMAGE, SLACK, Source, has_audio, planar

@@ -1,6 +1,6 @@
 """Chunked formats (WAV, AIFF, CAF, W64, AU): where the samples are, and how many the header states.
 
-All but AU are chunks with a name and a size, one of which holds the samples.
+All but AU consist of chunks with a name and a size, one of which holds the samples.
 """
 
 from __future__ import annotations
@@ -9,29 +9,28 @@ import mmap
 import struct
 from dataclasses import dataclass, field
 
-# Sizes by which programs that write to a pipe say that they do not know: 2 or 4 GB or just below,
-# or more than any disk holds.
+# Sizes that programs write to a pipe if they do not know the size: 2 or 4 GB or just below, or more
+# than any disk holds.
 UNKNOWN_SIZES = (
     *(range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 1 << 32)),
     range(1 << 60, 1 << 64),
 )
-TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # that some programs add behind everything
+TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # that some programs append to a file
 
 
 @dataclass
 class Piece:
-    """One of the files that were joined to one, most often the only one.
+    """One of the files that were joined into one; usually the only one.
 
     Attributes:
-        kind: ``ogg``, ``flac``, or ``pcm`` (WAV, AIFF and their like): what libsndfile reads;
-            empty for ffmpeg.
+        kind: ``ogg``, ``flac`` or ``pcm`` (WAV, AIFF and similar) for libsndfile; empty for ffmpeg.
         start: first byte.
         stop: byte after the last.
-        patch: bytes to read instead of those at some places, where the header is not finished.
-        promised: bytes of samples that a ``pcm`` header promises; None if it does not say.
-        present: bytes of samples that are there.
-        behind: bytes behind the promised samples that are no chunk.
-        unfinished: whether the mark of the end is missing where one must be.
+        patch: replacement bytes by position, which complete an unfinished header.
+        promised: bytes of samples that a ``pcm`` header states; None if it does not.
+        present: bytes of samples in the file.
+        behind: bytes after the stated samples that are not a chunk.
+        unfinished: whether a required end marker is missing.
     """
 
     kind: str
@@ -46,13 +45,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a format cuts itself into chunks."""
+    """Chunk layout of a format."""
 
     first: int  # byte of the first chunk
-    head: str  # of a chunk: its name and size
+    head: str  # struct format of a chunk's name and size
     sound: bytes = b"data"
     padded: int = 2
-    own: int = 0  # bytes of a chunk's head that its size counts too
+    own: int = 0  # bytes of a chunk's head that its size includes
     lead: int = 0  # bytes between the sound chunk's head and the samples
     forms: tuple[bytes, ...] = ()
 
@@ -70,7 +69,7 @@ PCM_MAGIC = {*_LAYOUTS, b".snd"}
 
 
 def chunked_files(data: mmap.mmap, start: int) -> list[Piece]:
-    """The file that begins at ``start``, and others like it that follow; nothing if it holds no samples."""
+    """The file at ``start`` and joined files after it; empty if the first holds no samples."""
     found: list[Piece] = []
     while data[start : start + 4] in PCM_MAGIC:
         piece = _au(data, start) if data[start : start + 4] == b".snd" else _chunked(data, start)
@@ -97,10 +96,10 @@ def _au(data: mmap.mmap, start: int) -> Piece:
 
 
 def _chunked(data: mmap.mmap, start: int) -> Piece | None:
-    """One file in chunks.
+    """Parse one chunked file; None if it holds no samples.
 
-    A sound chunk of no bytes in a file that says to end there was not finished: the samples are what
-    follows.
+    A sound chunk of size 0 was not finished, unless the file ends where its header says: the
+    samples are what follows.
     """
     magic = data[start : start + 4]
     layout = _LAYOUTS[magic]
@@ -142,7 +141,7 @@ def _chunked(data: mmap.mmap, start: int) -> Piece | None:
 
 
 def _ends_where_it_says(data: mmap.mmap, start: int, layout: _Layout) -> bool:
-    """Whether the whole file is as long as its own head says, up to a byte of padding."""
+    """Whether the file is as long as its header states, up to a byte of padding."""
     if layout.first != 12 or data[start + 2 : start + 4] == b"64":
         return False
     (size,) = struct.unpack(layout.head[0] + "I", data[start + 4 : start + 8])
@@ -152,7 +151,7 @@ def _ends_where_it_says(data: mmap.mmap, start: int, layout: _Layout) -> bool:
 def _patch(
     data: mmap.mmap, start: int, body: int, long_size: int, layout: _Layout
 ) -> dict[int, bytes]:
-    """A size for the sound chunk, and where it must fit also for the whole: all that is there."""
+    """Header bytes that set the size of the sound chunk, and of the file, to all that is there."""
     rest = len(data) - body
     order = layout.head[0]
     if layout.head[-1] == "q":
@@ -167,7 +166,7 @@ def _patch(
 
 
 def _after_chunks(data: mmap.mmap, position: int, head: struct.Struct, layout: _Layout) -> int:
-    """Where the whole chunks from a place on end."""
+    """End of the complete chunks that follow ``position``."""
     while position + head.size <= len(data):
         name, size = head.unpack_from(data, position)
         end = position + head.size + size - layout.own

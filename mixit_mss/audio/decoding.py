@@ -1,8 +1,9 @@
-"""Which program decodes a file, piece by piece, and what it says of the file.
+"""Decode a file piece by piece with libsndfile or ffmpeg, and report damage.
 
-libsndfile reads WAV, AIFF, CAF, W64, AU, FLAC, and Ogg of one or two channels, of which it knows the
-exact length; ffmpeg reads the rest, and what libsndfile gives up.  Of more than two channels of an
-Ogg file libsndfile keeps Vorbis's order; ffmpeg gives that of WAV: left, right, centre, bass, ...
+libsndfile reads WAV, AIFF, CAF, W64, AU, FLAC, and Ogg with one or two channels, and knows their
+exact length.  ffmpeg reads all other files, and those on which libsndfile fails.  With more than
+two channels in Ogg, libsndfile keeps the order of Vorbis; ffmpeg gives WAV order: left, right,
+centre, bass, ...
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from mixit_mss.audio.headers import AudioError
 from mixit_mss.audio.writing import for_libsndfile
 
 INT16_SCALE = 1 << 15
-# What libsndfile says of a FLAC file that was written to a pipe, whose header has no length.
+# Length that libsndfile reports for a FLAC file written to a pipe, whose header has no length.
 UNKNOWN_FRAMES = 1 << 62
-# Sound files can have fewer samples than they state.  A two-frame error in an MP3's own count is
-# common (encoders that count their header frame); an Ogg stream can carry its mark of the end some
-# pages early, where libvorbis stops.
+# Files can have fewer samples than they state.  An MP3's own count is often off by two frames
+# (encoders that count their header frame); an Ogg stream can have its end marker some pages early,
+# where libvorbis stops.
 SLACK = {"mp3": 2 * 1152, "ogg": 1 << 15}
-# Of what ffmpeg calls an error in an MP3, tags at its end and the first frames of a clip that was cut
-# out of a longer one are none.
+# The errors of ffmpeg that mean damage in an MP3; it also reports tags at the end, and the first
+# frames of a clip that was cut out of a longer file.
 MP3_DAMAGE = re.compile(
     r"\] error: |big_values too|overread|invalid block type|Error while decoding MPEG audio frame|"
     r"bits_left=-|invalid new backstep"
@@ -40,21 +41,21 @@ SAMPLE_BYTES = {
 
 
 class Source:
-    """All that one file holds, or samples ``start`` to ``stop`` of it.
+    """All audio of one file, or its samples ``start`` to ``stop``.
 
-    With ``only_first`` no more than the first of the files that were joined to it.
+    With ``only_first``, at most the first of the files that were joined into it.
 
     Attributes:
         sample_rate: Hz.
         channels: number of channels.
-        frames: samples per channel, where that is known without decoding.
+        frames: samples per channel, if known without decoding.
         integers: whether the file holds 16-bit samples.
-        warnings: lines in which the decoder reported damage, when it has come to them.
-        notes: sentences on what is there, when all is decoded.
-        cut: at the end, what is missing, in words that follow the file's name; empty if nothing is.
+        warnings: lines in which the decoder has reported damage so far.
+        notes: after decoding, sentences about what the file holds.
+        cut: after decoding, what is missing, as words to follow the file's name; empty if complete.
 
     Raises:
-        AudioError: the file cannot be read as audio, or states what no audio has.
+        AudioError: the file cannot be read as audio, or its header is beyond all real recordings.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Source:
         self.frames = _total(self._lengths)
 
     def _look(self) -> list[tuple[int, int]]:
-        """Rate and channels of each piece; the first one stays open, for it is needed next."""
+        """Rate and channels of each piece; leaves the first one open, since it is needed next."""
         shapes = []
         for index, piece in enumerate(self._pieces):
             decoder = self._decoder(piece, alone=len(self._pieces) == 1)
@@ -106,7 +107,7 @@ class Source:
         """Blocks (sample, channel) of ``size`` samples, int16 or float32, the last one shorter.
 
         Raises:
-            AudioError: a decoder was killed, or samples are no finite numbers.
+            AudioError: a decoder was killed, or a sample is NaN or infinite.
         """
         held: np.ndarray = np.zeros((0, self.channels), np.int16 if self.integers else np.float32)
         for block in self._decoded(size):
@@ -125,13 +126,13 @@ class Source:
             yield held
 
     def close(self) -> None:
-        """End what is still open."""
+        """Close the open decoder, if any."""
         if self._open is not None:
             self._open.close()
             self._open = None
 
     def _decoded(self, size: int) -> Iterator[np.ndarray]:
-        at = 0  # where the piece begins
+        at = 0  # first sample of the piece
         for piece, length in zip(self._pieces, self._lengths, strict=True):
             if self._stop is not None and at >= self._stop:
                 return
@@ -143,7 +144,7 @@ class Source:
             decoder = self._open if self._open is not None else self._decoder(piece, alone=False)
             self._open = None
             stop = None if self._stop is None else self._stop - at
-            # of one file alone, ffmpeg was started at the right place
+            # for a single file, ffmpeg was started at the right sample
             whole = isinstance(decoder, FfmpegDecoder) and len(self._pieces) > 1
             count = 0
             try:
@@ -171,7 +172,7 @@ class Source:
         first: int,
         stop: int | None,
     ) -> Iterator[np.ndarray]:
-        """Blocks of one piece from its sample ``first`` to ``stop``; all that ffmpeg gives."""
+        """Blocks of one piece from its sample ``first`` to ``stop``; from ffmpeg, all it gives."""
         if isinstance(decoder, FfmpegDecoder):
             yield from decoder.blocks(size)
             lines, is_mp3 = decoder.messages(), decoder.contents.form == "mp3"
@@ -189,7 +190,7 @@ class Source:
     def _rescued(
         self, piece: Piece, size: int, start: int, stop: int | None
     ) -> Iterator[np.ndarray]:
-        """What ffmpeg decodes from the place on where libsndfile gave up."""
+        """Decode with ffmpeg from the sample where libsndfile failed."""
         try:
             rest = FfmpegDecoder(self.path, start, stop, window=_window(piece))
         except OSError:
@@ -231,7 +232,7 @@ class Source:
         return decoder
 
     def _judge(self, decoder: _Sndfile | FfmpegDecoder, piece: Piece, count: int) -> None:
-        """Compare what was decoded with what the header promised."""
+        """Compare the decoded length with the header."""
         slack, promised = SLACK.get(piece.kind, 0), None
         if isinstance(decoder, _Sndfile):
             promised = decoder.promised
@@ -306,7 +307,7 @@ class _Sndfile:
         return round(self.frames * piece.promised / max(1, piece.present))
 
     def blocks(self, size: int, start: int, stop: int | None) -> Iterator[np.ndarray]:
-        """Samples from ``start`` to ``stop``, or as far as they can be decoded."""
+        """Samples from ``start`` to ``stop``, as far as they can be decoded."""
         if self.frames == 0:
             return
         kind = "int16" if self.integers else "float32"
@@ -340,7 +341,7 @@ class _Sndfile:
 
 
 def has_audio(path: str | Path) -> bool:
-    """Whether a file holds sound, whatever it is called; only its beginning is looked at."""
+    """Whether a file holds audio, judged by its first bytes and not by its name."""
     try:
         headers.check_file(path)
         if headers.what_else(path):
@@ -354,7 +355,7 @@ def has_audio(path: str | Path) -> bool:
 
 
 def unreadable(path: str | Path, reason: str) -> AudioError:
-    """The error of a file that no decoder takes."""
+    """The error for a file that no decoder can read."""
     reason = reason.strip().rstrip(".")
     if reason.startswith("holds "):
         return AudioError(f"'{path}' {reason}")
@@ -362,10 +363,10 @@ def unreadable(path: str | Path, reason: str) -> AudioError:
 
 
 def planar(samples: np.ndarray) -> np.ndarray:
-    """Waveform (channel, sample) float32 of (sample, channel) int16 or float32.
+    """Convert (sample, channel) int16 or float32 to a waveform (channel, sample) float32.
 
-    16-bit samples are converted here and not by libsndfile, with the same result, because the axes
-    have to be swapped anyway: one pass over memory instead of two.
+    16-bit samples are converted here instead of by libsndfile, with the same result, because the
+    axes have to be swapped anyway: one pass over memory instead of two.
     """
     scale = np.float32(1 / INT16_SCALE if samples.dtype == np.int16 else 1)
     planar = np.empty(samples.shape[::-1], np.float32)

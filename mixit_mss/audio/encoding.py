@@ -1,7 +1,7 @@
-"""Write stems block by block: WAV of any width, FLAC or MP3, with the song's tags.
+"""Write stems block by block as WAV of any bit depth, FLAC or MP3, with the song's tags.
 
-Estimates are never rescaled.  Float WAV keeps any value; where a format cannot, what exceeds full
-scale is counted, so that the caller can say so.
+Estimates are never rescaled.  Float WAV keeps any value; samples beyond full scale are counted, so
+that the caller can warn about clipping in other formats.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mixit_mss.errors import UserError
 
 
 class Encoding(NamedTuple):
-    """A file's suffix, and bits per sample; 32 is float."""
+    """A file's suffix, and its bits per sample; 32 means float."""
 
     suffix: str
     bits: int
@@ -39,7 +39,7 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MPEG1_RATE = 32000
 FLAC_MAX_RATE, FLAC_MAX_CHANNELS = 655350, 8
 WAV_MAX_BYTES = 0xF0000000  # of samples; the header counts in 32 bits, and tags need room too
-# What RIFF INFO can hold, by ffmpeg's names, and what libsndfile calls it.
+# Tags that RIFF INFO can hold: ffmpeg's name -> libsndfile's name.
 WAV_TAGS = {
     **{
         name: name for name in ("title", "artist", "album", "date", "genre", "comment", "copyright")
@@ -50,7 +50,7 @@ WAV_TAGS = {
 
 @dataclass
 class StemWriter:
-    """Takes (channel, sample) blocks of one file; at the end, how far they exceeded full scale.
+    """Writes (channel, sample) blocks to one file, and measures how far they exceed full scale.
 
     Attributes:
         path: the file.
@@ -80,7 +80,7 @@ class StemWriter:
 
 
 def check_encoding(name: str, sample_rate: int, channels: int) -> None:
-    """Raise UserError where a format cannot hold such audio, and name one that can."""
+    """Raise UserError if a format cannot hold such audio; the message names one that can."""
     suffix = ENCODINGS[name].suffix
     if suffix == "mp3" and (sample_rate not in MP3_RATES or channels > 2):
         raise UserError(
@@ -109,8 +109,8 @@ def open_stem(
         sample_rate: Hz.
         channels: number of channels.
         tags: as :func:`~mixit_mss.audio.ffmpeg.describe` gives them; WAV keeps :data:`WAV_TAGS`.
-        frames: expected samples per channel; None if unknown.  A WAV that exceeds 4 GB becomes
-            RF64, the same with a 64-bit length; one that only might is plain WAV in the end.
+        frames: expected samples per channel; None if unknown.  A WAV above 4 GB becomes RF64, which
+            is WAV with a 64-bit length; one that turns out smaller ends as plain WAV.
 
     Raises:
         UserError: the file cannot be written.
@@ -140,8 +140,8 @@ def open_stem(
 def _codec(suffix: str, sample_rate: int) -> list[str]:
     """The encoder's options.
 
-    LAME at a constant bit rate lowers the level by 5 % below 32 kHz (measured), so that lower rates
-    take its best variable bit rate instead.
+    Below 32 kHz, LAME at a constant bit rate lowers the level by 5 % (measured), so these sample
+    rates use its best variable bit rate.
     """
     if suffix == "flac":
         return ["-c:a", "flac"]
@@ -154,7 +154,7 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def _raw_bytes(waveform: np.ndarray, bits: int) -> bytes:
-    """Samples of all channels, interleaved, little-endian, of 16, 24 or (float) 32 bits."""
+    """Interleaved little-endian samples of 16, 24 or (float) 32 bits."""
     if bits == 32:
         return np.ascontiguousarray(waveform.T, "<f4").tobytes()
     samples = to_integers(waveform, bits)

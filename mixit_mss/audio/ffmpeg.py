@@ -1,13 +1,13 @@
 """Decode what libsndfile cannot read, and read tags, with the ffmpeg program through a pipe.
 
-Decoding, the pipe carries Sun AU: a fixed header that says the sample rate and the number of
-channels, then float samples.  So one process both probes and decodes, and neither ffprobe nor a
-temporary file is needed; without a system ffmpeg the program inside ``imageio-ffmpeg`` does the
-same.  Every ffmpeg is a session of its own, so that a Ctrl-C at the terminal reaches Python alone,
-which then knows that a song did not just end.
+For decoding, the pipe carries Sun AU: a fixed header with the sample rate and the number of
+channels, then float samples.  So one process both probes and decodes, without ffprobe or a
+temporary file.  Without a system ffmpeg, the one inside ``imageio-ffmpeg`` is used.  Every ffmpeg
+runs in its own session, so that Ctrl-C in the terminal reaches only Python, which then does not
+mistake the killed decoder for the end of a song.
 
-Who may name a file may not thereby name others: ffmpeg opens the one file, as a file whatever its
-name looks like, and in formats that refer to no other.
+A file cannot make ffmpeg open other files: it opens the path as a plain file, whatever the name
+looks like, and only in formats that do not refer to other files.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ import numpy as np
 from mixit_mss.errors import UserError
 
 AU_HEADER = struct.Struct(">4sIIIII")
-# What describes the file and not the song, or the song's loudness and not its stems'.
+# Tags that describe the file and not the song, or the loudness of the song and not of its stems.
 FILE_TAGS = re.compile(
     r"(encoder|encoded_by|major_brand|minor_version|compatible_brands|vendor_id|handler_name|"
     r"language|itunsmpb|itunnorm|replaygain_.*|r128_.*)$",
     re.IGNORECASE,
 )
-LONGEST_TAG = 1 << 15  # characters; a command line takes little more
-PATIENCE = 60.0  # s until ffmpeg must know what a file is; 0.1 s is usual
-DROPPED_PER_SECOND = 1_000_000  # samples that ffmpeg decodes and drops in a second, at the least
-MOST_MESSAGES = 1 << 20  # bytes of ffmpeg's words that are read; a broken song has no end of them
-# Demuxers of one file that refers to no other.  Lists of files (hls, dash, concat, sdp, imf),
-# numbered pictures (image2), devices and scripts are not among them, nor is what has no end.
+LONGEST_TAG = 1 << 15  # characters; a command line can hold little more
+PATIENCE = 60.0  # s until ffmpeg must have identified a file; usually it takes 0.1 s
+DROPPED_PER_SECOND = 1_000_000  # samples per second that ffmpeg decodes and drops, at least
+MOST_MESSAGES = 1 << 20  # bytes of ffmpeg's messages to read; a broken song can cause endless ones
+# Demuxers of single files that refer to no others.  Excluded are lists of files (hls, dash, concat,
+# sdp, imf), numbered pictures (image2), devices, scripts, and endless sources.
 FORMATS = (
     "3dostr,aac,aax,ac3,ace,acm,act,adf,adp,ads,adx,aea,afc,aiff,aix,alp,amr,amrnb,amrwb,apc,"
     "ape,argo_asf,argo_brp,argo_cvg,asf,asf_o,ast,au,avi,avr,binka,bfstm,boa,brstm,caf,codec2,"
@@ -51,12 +51,12 @@ FORMATS = (
     "vivo,voc,vpk,vqf,w64,wav,wady,wsaud,wsd,wtv,wv,wve,xa,xvag,xwma,jpeg_pipe,png_pipe,gif,"
     "gif_pipe,bmp_pipe,webp_pipe,tiff_pipe,apng,h264,hevc,m4v,av1,obu"
 )
-MESSAGE = re.compile(r"(?:\[[^\]]* @ [^\]]*\] )*\[(\w+)\] (.*)")  # its level, and its words
+MESSAGE = re.compile(r"(?:\[[^\]]* @ [^\]]*\] )*\[(\w+)\] (.*)")  # level and text
 STREAM = re.compile(r" *Stream #0:(\d+).*?: (Audio|Video): (.*)")
 
 
 def find_ffmpeg() -> str:
-    """Path of the system's ffmpeg, else of the one inside ``imageio-ffmpeg``."""
+    """Path of the system's ffmpeg, or else of the one inside ``imageio-ffmpeg``."""
     program = shutil.which("ffmpeg")
     if program:
         return program
@@ -73,15 +73,16 @@ def find_ffmpeg() -> str:
 
 @dataclass(frozen=True)
 class Contents:
-    """What ffmpeg says of a file.
+    """What ffmpeg reports about a file.
 
     Attributes:
         form: ffmpeg's name of the format.
-        audio: one line for each audio stream, as ``aac (LC), 44100 Hz, stereo, fltp, 128 kb/s``.
-        video: likewise for moving pictures, and for covers.
+        audio: one line per audio stream, such as ``aac (LC), 44100 Hz, stereo, fltp, 128 kb/s``.
+        video: likewise for video streams and cover pictures.
         taken: index of the audio stream that is decoded.
-        seconds: the length that the header has; None if it does not say.
-        rest: bytes that are there and not read, in words.
+        seconds: the length stated in the header; None if it states none.
+        rest: a doubt about the file: ``estimated`` length, several files ``joined``, or a
+            ``guessed`` format; empty if none.
     """
 
     form: str
@@ -93,7 +94,7 @@ class Contents:
 
     @property
     def lacks(self) -> str:
-        """Why there is no sound, in words; empty if there is some, or nothing is known."""
+        """Why there is no audio, in words; empty if there is some, or nothing is known."""
         if self.audio or not self.video:
             return ""
         pictures = self.form.endswith("_pipe") or self.form in ("gif", "apng", "image2")
@@ -101,10 +102,10 @@ class Contents:
 
 
 def contents(path: str | Path) -> Contents:
-    """What a file holds, from its beginning alone; without audio where it is nothing known.
+    """Contents of a file, judged by its beginning; without audio if the format is unknown.
 
     Raises:
-        UserError: there is no ffmpeg.
+        UserError: ffmpeg is not installed.
     """
     command = [*_command(), *_input(path), "-f", "ffmetadata", "-"]
     try:
@@ -125,12 +126,12 @@ class FfmpegDecoder:
 
     Args:
         path: any file that ffmpeg reads.
-        start: first sample (per channel); ffmpeg decodes from the beginning and drops what comes
-            before, since seeking in compressed files is not exact to the sample.
+        start: first sample (per channel); ffmpeg decodes from the beginning and drops the samples
+            before it, since seeking in compressed files is not exact to the sample.
         stop: sample after the last one; None reads to the end.
-        stream: number of the audio stream, from 1 on; None leaves the choice to ffmpeg, which takes
-            the one with most channels, or that is marked as default.
-        window: first byte, and byte after the last, if it is not the whole file.
+        stream: number of the audio stream, from 1; None leaves the choice to ffmpeg, which takes
+            the one that is marked as default, or has the most channels.
+        window: first byte, and byte after the last, to decode only part of the file.
 
     Attributes:
         samplerate: Hz.
@@ -173,7 +174,7 @@ class FfmpegDecoder:
         self._stdout.read(offset - AU_HEADER.size)
 
     def _first_bytes(self, seconds: float) -> bytes:
-        """The header, or less of it if ffmpeg does not come to it in time."""
+        """The header, or fewer bytes if ffmpeg does not write it in time."""
         alarm = threading.Timer(seconds, self._process.kill)
         alarm.start()
         try:
@@ -188,10 +189,10 @@ class FfmpegDecoder:
         return np.frombuffer(data, ">f4").astype(np.float32).reshape(-1, self.channels)
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        """Everything that is left, in blocks of ``frames`` samples.
+        """The remaining samples, in blocks of ``frames`` samples.
 
         Raises:
-            OSError: ffmpeg was killed, for instance for want of memory.
+            OSError: ffmpeg was killed, for instance because memory ran out.
         """
         while len(block := self.read(frames)):
             yield block
@@ -200,11 +201,11 @@ class FfmpegDecoder:
 
     @property
     def contents(self) -> Contents:
-        """What the file holds, and which stream of it this is; known when all is decoded."""
+        """What the file holds, and which stream this is; known when everything is decoded."""
         return _contents(self._heard())
 
     def messages(self) -> list[str]:
-        """What ffmpeg complained of when all is decoded, one line each."""
+        """Error messages of ffmpeg, one line each; complete when everything is decoded."""
         return [
             words
             for level, words in self._heard()
@@ -226,7 +227,7 @@ class FfmpegDecoder:
         self.close()
 
     def _heard(self) -> list[tuple[str, str]]:
-        self._stderr.seek(0)  # where ffmpeg writes too, so it must have ended
+        self._stderr.seek(0)  # moves ffmpeg's position too, so ffmpeg must have ended
         return _messages(self._stderr.read(MOST_MESSAGES))
 
     def _reason(self, stream: int | None) -> str:
@@ -240,7 +241,7 @@ class FfmpegDecoder:
             return "it refers to other files, or is in a format that is not read"
         if self._process.returncode < 0:
             return f"ffmpeg was ended by signal {-self._process.returncode} before it found audio"
-        # the last line often says no more than that the data is invalid
+        # the last line often says only that the data is invalid
         telling = [line for line in lines if "Invalid data" not in line]
         last = (telling or lines or ["ffmpeg gave no reason"])[-1]
         return last.removeprefix(f"file:{self._name}: ").rstrip(".")
@@ -251,18 +252,18 @@ def _command() -> list[str]:
 
 
 def _input(path: str | Path, window: tuple[int, int] | None = None) -> list[str]:
-    """The options that name one file and let it name no other."""
+    """Options that open one file and keep it from referring to others."""
     allowed = ["-protocol_whitelist", "file", "-format_whitelist", FORMATS]
     url = f"file:{path}"
     if window is not None:
         allowed[1] = "file,subfile"
         url = "subfile,,start,{},end,{},,:{}".format(*window, url)
-    # what lossless checks find without being told, MP3 tells only if it is asked to be strict
+    # lossless decoders always verify their checksums; the MP3 decoder reports errors only if strict
     return [*allowed, "-err_detect", "compliant", "-i", url]
 
 
 def _messages(stderr: bytes) -> list[tuple[str, str]]:
-    """Level and words of each line."""
+    """Level and text of each line."""
     lines = stderr.decode("utf-8", "replace").splitlines()
     return [(found[1], found[2]) for line in lines if (found := MESSAGE.match(line))]
 
@@ -294,11 +295,11 @@ def _contents(messages: list[tuple[str, str]]) -> Contents:
 
 
 def describe(path: str | Path) -> tuple[dict[str, str], float | None]:
-    """A song's tags, and its length in seconds as its header has it, rounded or wrong as it may be.
+    """A song's tags, and its length in seconds from the header, which may be rounded or wrong.
 
-    Left out are tags of the file rather than the song, such as ``encoder``, and those that give the
-    loudness of the mixture.  Nothing is decoded.  An unreadable file has no tags, nor has any file
-    where there is no ffmpeg.
+    Tags of the file rather than the song, such as ``encoder``, and those with the loudness of the
+    mixture are left out.  Nothing is decoded.  If the file cannot be read or ffmpeg is missing,
+    there are no tags and the length is None.
     """
     try:
         command = [*_command(), *_input(path)]
@@ -324,9 +325,9 @@ def _duration(stderr: bytes) -> float | None:
 
 
 def _parse_tags(text: str) -> dict[str, str]:
-    """Tags of a file in ffmpeg's metadata format; chapters and streams are left out.
+    """Parse tags in ffmpeg's metadata format, without those of chapters and streams.
 
-    Special characters, line ends among them, stand behind a backslash.
+    Special characters, including line ends, are escaped by a backslash.
     """
     tags = {}
     for entry in re.findall(r"(?:[^\\\n]|\\.|\\\n)+", text, re.DOTALL):

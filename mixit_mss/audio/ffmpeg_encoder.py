@@ -20,12 +20,12 @@ class FfmpegEncoder:
         path: the file, in the format of its suffix.
         sample_rate: Hz.
         channels: number of channels.
-        raw_format: of the bytes to come, as ffmpeg calls it: ``f32le``, ``s16le``, ``s24le``.
+        raw_format: ffmpeg's name of the input's sample format: ``f32le``, ``s16le``, ``s24le``.
         codec: ffmpeg's options for the encoder.
         tags: written with the file.
 
     Raises:
-        OSError: ffmpeg cannot write such a file; the message is ffmpeg's own.
+        OSError: ffmpeg cannot write the file; the message is ffmpeg's own.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class FfmpegEncoder:
         self._stdin = cast(IO[bytes], self._process.stdin)
 
     def write(self, raw: bytes | memoryview) -> None:
-        """Add samples of all channels, interleaved."""
+        """Add interleaved samples of all channels."""
         try:
             self._stdin.write(raw)
         except BrokenPipeError:

@@ -1,7 +1,7 @@
 """Inspect the headers of a sound file before decoding: format, joined parts, stated length.
 
 A file may be several files joined (``cat a.ogg b.ogg``, a radio recording), and its header may
-promise more or less than is there: a recorder that crashed leaves a length of 0.
+state more or fewer samples than there are: a recorder that crashed leaves a length of 0.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import BinaryIO
 from mixit_mss.audio.containers import PCM_MAGIC, Piece, chunked_files
 from mixit_mss.errors import UserError
 
-# No microphone or converter goes beyond these rates; a header that does has a wrong bit.
+# No real device goes beyond these rates (Hz); a header that does is damaged.
 RATES = (1000, 768_000)
 MAX_CHANNELS = 64
 OGG_PAGE = struct.Struct("<4sBBqIIIB")
 BEGINS, ENDS = 2, 4  # flags of an Ogg page
-FLAC_BEGIN = b"fLaC\0\0\0\x22"  # the marker, and the head of the first block
-# Place and bytes by which a format is known, and how many bytes all its files begin with.
+FLAC_BEGIN = b"fLaC\0\0\0\x22"  # the marker, and the header of the first block
+# Offset and magic bytes of a format, and how many first bytes joined files of it have in common.
 JOINED_BY_MAGIC = (
     (4, b"ftyp", 12),  # MP4, M4A
     (0, b"TTA1", 8),
@@ -30,7 +30,7 @@ JOINED_BY_MAGIC = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", 16),  # WMA
     (0, b"MAC ", 6),  # Monkey's Audio
 )
-STRETCH = 1 << 20  # bytes that are searched at once
+STRETCH = 1 << 20  # bytes to search at a time
 NO_SOUND = {
     b"\xff\xd8\xff": "a picture",
     b"\x89PNG\r\n": "a picture",
@@ -48,14 +48,14 @@ NO_SOUND = {
 
 
 class AudioError(UserError):
-    """A file that cannot be read as audio, or not completely."""
+    """Raised for a file that cannot be read as audio, or not completely."""
 
 
 def check_file(path: str | Path) -> int:
-    """Bytes of a regular file; nothing else is opened, since a pipe or a device may never end.
+    """Size in bytes of a regular file; anything else is refused, since a pipe may never end.
 
     Raises:
-        AudioError: there is no such file, it is empty, or it is no file.
+        AudioError: the file does not exist, is empty, or is not a regular file.
     """
     try:
         status = os.stat(path)
@@ -71,10 +71,10 @@ def check_file(path: str | Path) -> int:
 
 
 def check_shape(path: str | Path, sample_rate: int, channels: int) -> None:
-    """Refuse what no recording has, before anything of that size is allocated.
+    """Refuse implausible headers before memory of that size is allocated.
 
     Raises:
-        AudioError: the sample rate or the number of channels is beyond all that is in use.
+        AudioError: the sample rate or the number of channels is beyond all real recordings.
     """
     if not RATES[0] <= sample_rate <= RATES[1]:
         raise AudioError(
@@ -89,7 +89,7 @@ def check_shape(path: str | Path, sample_rate: int, channels: int) -> None:
 
 
 def what_else(path: str | Path) -> str:
-    """What a file is that cannot be audio, such as ``a picture``; empty if it may be audio."""
+    """What a non-audio file is, such as ``a picture``; empty if the file may be audio."""
     with open(path, "rb") as file:
         head = file.read(4096)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -101,10 +101,10 @@ def what_else(path: str | Path) -> str:
 
 
 def pieces(path: str | Path, only_first: bool = False) -> list[Piece]:
-    """The files that were joined to this one, in order, with what their headers say.
+    """The files that were joined into this one, in order, with what their headers state.
 
-    With ``only_first`` just the first, as if it went to the end: the others of Ogg and FLAC are
-    found by a look through the whole file.
+    With ``only_first`` only the first, as if it went on to the end, since finding the others in Ogg
+    and FLAC means searching the whole file.
 
     Raises:
         AudioError: the file cannot be opened.
@@ -138,12 +138,12 @@ def _is_text(head: bytes) -> bool:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        return error.start > len(head) - 4  # a character that is not complete
+        return error.start > len(head) - 4  # a truncated character
     return True
 
 
 def after_tags(data: mmap.mmap) -> int:
-    """Where the file begins behind ID3v2 tags, which any format may have in front."""
+    """Start of the file after ID3v2 tags, which may precede any format."""
     start = 0
     while data[start : start + 3] == b"ID3" and start + 10 <= len(data):
         a, b, c, d = (byte & 127 for byte in data[start + 6 : start + 10])
@@ -152,7 +152,7 @@ def after_tags(data: mmap.mmap) -> int:
 
 
 def _ogg_links(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
-    """The links of a chain: each begins with pages that say so, one per stream in it."""
+    """The links of an Ogg chain: each begins with one first page (a page flag) per stream."""
     starts, streams = [start], [0]
     position, in_head, ended = start, False, False
     while (position := data.find(b"OggS", position)) >= 0:
@@ -170,7 +170,7 @@ def _ogg_links(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
         table = position + OGG_PAGE.size
         end = table + segments + sum(data[table : table + segments])
         in_head, ended = begins, bool(flags & ENDS) and end <= len(data)
-        # after a damaged page the next one is looked for
+        # after a damaged page, search for the next one
         position = end if data[end : end + 4] == b"OggS" else position + 4
     stops = [*starts[1:], len(data)]
     kinds = ["ogg" if count == 1 else "" for count in streams]
@@ -180,7 +180,7 @@ def _ogg_links(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
 
 
 def _split(data: mmap.mmap, start: int, begin: bytes, kind: str) -> list[Piece]:
-    """Files one behind another, each of which begins with the same bytes."""
+    """Split joined files that all begin with the same bytes."""
     starts = [start]
     for first in range(start + 4, len(data), STRETCH):
         stretch = data[first : first + STRETCH + len(begin) - 1]
@@ -193,7 +193,7 @@ def _split(data: mmap.mmap, start: int, begin: bytes, kind: str) -> list[Piece]:
 
 
 def _others(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
-    """What ffmpeg reads; of some formats it would take the first of several files alone."""
+    """Pieces for ffmpeg; of some formats it would read only the first of several joined files."""
     head = data[start : start + 12]
     for offset, magic, length in JOINED_BY_MAGIC:
         if head[offset : offset + len(magic)] == magic and not only_first:
@@ -207,25 +207,25 @@ def _others(data: mmap.mmap, start: int, only_first: bool) -> list[Piece]:
 
 
 class Window:
-    """A piece of a file as a whole one, for libsndfile."""
+    """File object that presents a piece of a file to libsndfile as a whole file."""
 
     def __init__(self, path: str | Path, piece: Piece):
         self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 - closed by close()
         self._piece, self._place = piece, 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte."""
+        """Move to a byte; returns the new position."""
         size = self._piece.stop - self._piece.start
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: size}[whence]
         self._place = max(0, base + offset)
         return self._place
 
     def tell(self) -> int:
-        """The next byte."""
+        """The current position in bytes."""
         return self._place
 
     def read(self, count: int = -1) -> bytes:
-        """The next bytes; fewer only at the end."""
+        """The next ``count`` bytes; fewer only at the end."""
         at = self._piece.start + self._place
         left = max(0, self._piece.stop - at)
         self._file.seek(at)
@@ -241,5 +241,5 @@ class Window:
         return content
 
     def close(self) -> None:
-        """Close the file below."""
+        """Close the underlying file."""
         self._file.close()

@@ -9,27 +9,26 @@ from typing import NamedTuple
 
 from mixit_mss.audio.headers import after_tags
 
-# kbit/s of layer III by the header's four bits: of MPEG 1, and of 2 and 2.5
+# kbit/s of layer III by the header's four bits: MPEG 1, then MPEG 2 and 2.5
 BIT_RATES = (
     (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 )
-SAMPLE_RATES = (44100, 48000, 32000)  # of MPEG 1; 2 has half, 2.5 a quarter
-# A frame may need bits of earlier ones: at most 511 bytes, which the smallest frames hold together.
+SAMPLE_RATES = (44100, 48000, 32000)  # of MPEG 1; MPEG 2 has half, 2.5 a quarter
+# A frame may need bits of earlier ones: at most 511 bytes, which this many of the smallest hold.
 PREROLL = 100
 DECODER_DELAY = 529
-LEAST = 1 << 19  # samples before a place that make the search for it worthwhile
+LEAST = 1 << 19  # samples to skip from which searching for the start is worthwhile
 
 
 class Promise(NamedTuple):
-    """The first frame's word on the length.
+    """The length stated in the first frame.
 
     Attributes:
-        frames: samples per channel, without those that an encoder adds at both ends; None if it does
-            not say.
-        skipped: samples at the beginning that are left out.
-        first: byte at which the frames with sound begin.
-        trusted: whether the number of bytes that it states is that of the file, up to tags.
+        frames: samples per channel, without the encoder's padding at both ends; None if not stated.
+        skipped: samples to drop at the beginning.
+        first: byte at which the frames with audio begin.
+        trusted: whether the stated number of bytes matches the file, up to tags.
     """
 
     frames: int | None
@@ -39,18 +38,19 @@ class Promise(NamedTuple):
 
 
 def promise(path: str | Path) -> Promise:
-    """What the Xing, Info or VBRI header of an MP3 says; no number without such a header."""
+    """Read the Xing, Info or VBRI header of an MP3; ``frames`` is None if there is none."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return _promise(data)
 
 
 def place(path: str | Path, start: int, stop: int | None) -> tuple[int, int] | None:
-    """Where to begin to decode for the samples from ``start`` to ``stop``.
+    """Where to start decoding for the samples from ``start`` to ``stop``.
 
     Returns:
-        A byte, and how many of the samples decoded from there on to drop, or None where only
-        decoding from the beginning tells: there is something but frames, or the end is near, where
-        some samples are left out.
+        The byte to start from, and how many of the samples decoded from there to drop.  None if the
+        file should be decoded from the beginning: ``start`` is early, the length is not stated or
+        not trusted, ``stop`` is None or beyond it, where padding is dropped, or there are bytes
+        other than frames.
     """
     if start < LEAST or stop is None:
         return None
@@ -104,7 +104,7 @@ def _promise(data: mmap.mmap) -> Promise:
 
 
 def _frame(data: mmap.mmap, position: int) -> tuple[int, int, int, bool] | None:
-    """Bytes and samples of the frame at a place, its rate, and whether it is mono."""
+    """Bytes and samples of the frame at ``position``, its rate (Hz), and whether it is mono."""
     head = data[position : position + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return None

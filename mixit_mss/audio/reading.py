@@ -1,4 +1,4 @@
-"""Sound files as waveforms: probed, read by range, streamed."""
+"""Read audio files as waveforms: probe, read a range, stream."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mixit_mss.audio.headers import AudioError
 
 Frames = TypeVar("Frames", bound="int | None")
 
-# A block, half a MiB of stereo, stays in a core's cache while it is measured and encoded.
+# A stereo block of half a MiB stays in a core's cache while it is measured and encoded.
 BLOCK_FRAMES = 1 << 16
-LONGEST_BLOCK = 1 << 20  # of a range that is wanted as one
+LONGEST_BLOCK = 1 << 20  # of a range read as one block
 OGG_SUFFIXES = (".ogg", ".oga", ".opus", ".spx")
 
 
 @dataclass(frozen=True)
 class AudioInfo(Generic[Frames]):
-    """What the header says: ``frames`` are samples per channel, ``sample_rate`` is in Hz.
+    """Properties of a file: ``frames`` are samples per channel, ``sample_rate`` is in Hz.
 
-    ``frames`` is None where the header does not state it exactly, and nobody counted.
+    ``frames`` is None if the header does not state it exactly and it was not counted.
     """
 
     path: str
@@ -39,12 +39,12 @@ def probe(path: str | Path, count: Literal[True] = True) -> AudioInfo[int]: ...
 @overload
 def probe(path: str | Path, count: bool) -> AudioInfo[int | None]: ...
 def probe(path: str | Path, count: bool = True) -> AudioInfo[Any]:
-    """Length, rate and channels of a file, from its header alone where libsndfile reads it.
+    """Length, rate and channels of a file, from its header alone if libsndfile reads it.
 
     Args:
         path: the file.
-        count: look through the file for others joined to it, and decode once and count what ffmpeg
-            reads, because its headers round the length.
+        count: search the file for others joined to it, and count the samples of a file that ffmpeg
+            reads by decoding it, because such headers round the length.
 
     Raises:
         AudioError: the file is missing, empty or not audio.
@@ -71,7 +71,7 @@ def read(
         stream: see :func:`stream`.
 
     Raises:
-        AudioError: the file cannot be read, ends before ``start + frames``, or is cut short.
+        AudioError: the file cannot be read, ends before ``start + frames``, or is truncated.
     """
     if frames is None:
         samples, blocks = _range(path, start, None, stream, False)
@@ -100,14 +100,14 @@ def _range(
 
 
 class AudioStream:
-    """What :func:`stream` returns: iterate over it once; it closes itself at the end, or ``with``.
+    """Result of :func:`stream`: iterate once; closes itself at the end or on leaving ``with``.
 
     Attributes:
         sample_rate: Hz.
         channels: number of channels.
-        integers: whether the file holds 16-bit samples, as :meth:`raw` then gives them.
-        frames: samples per channel that the header promises; None where ffmpeg decodes, whose
-            headers round.
+        integers: whether the file holds 16-bit samples; :meth:`raw` then yields int16.
+        frames: samples per channel according to the header; None if ffmpeg decodes, since the
+            headers of its formats round.
     """
 
     def __init__(
@@ -127,20 +127,20 @@ class AudioStream:
 
     @property
     def warnings(self) -> list[str]:
-        """At the end, the lines in which the decoder reported damage.
+        """After iteration, the lines in which the decoder reported damage.
 
-        A song with broken frames often decodes without an exception, and only these lines tell.
+        A song with broken frames often decodes without an exception; only these lines show it.
         """
         return self._source.warnings
 
     @property
     def cut(self) -> str:
-        """At the end, what is missing, as words that follow the file's name; empty if nothing is."""
+        """After iteration, what is missing, as words to follow the file name; empty if complete."""
         return self._source.cut
 
     @property
     def notes(self) -> list[str]:
-        """At the end, sentences on what was used of the file, wherever that is not simply all."""
+        """After iteration, sentences on what of the file was used, if that is not simply all."""
         cut = [f"'{self._path}' {self.cut}; what is there is used"] if self.cut else []
         return [*cut, *self._source.notes]
 
@@ -148,7 +148,7 @@ class AudioStream:
         return map(planar, self.raw())
 
     def raw(self) -> Iterator[np.ndarray]:
-        """The blocks as they are decoded: (sample, channel), int16 or float32; see :func:`planar`."""
+        """The blocks as decoded: (sample, channel), int16 or float32; see :func:`planar`."""
         with self:
             yield from self._source.blocks(self._block_frames)
 
@@ -162,17 +162,17 @@ class AudioStream:
 def stream(
     path: str | Path, block_frames: int = BLOCK_FRAMES, stream: int | None = None
 ) -> AudioStream:
-    """Blocks of a whole file, (channel, sample) float32, one after another in bounded memory.
+    """Stream a whole file in blocks, (channel, sample) float32, in bounded memory.
 
     Args:
         path: the file.
         block_frames: samples per block; the last one may be shorter.
-        stream: number of the audio stream, from 1 on, in a video with several; None takes ffmpeg's
-            choice, which is the one marked as default, or with most channels.
+        stream: number of the audio stream, from 1, in a video with several; None takes ffmpeg's
+            choice: the one that is marked as default, or has the most channels.
 
     Raises:
-        AudioError: the file cannot be read (at once), or its samples are no finite numbers (while
-            iterating).
+        AudioError: the file cannot be read (raised at once), or a sample is NaN or infinite (raised
+            while iterating).
     """
     return AudioStream(path, block_frames, stream)
 
@@ -186,16 +186,16 @@ def decode_warnings(path: str | Path) -> list[str]:
 
 
 def header_slack(path: str | Path) -> int:
-    """By how many samples a sound file may be shorter or longer than its header says."""
+    """Number of samples by which a file may be shorter or longer than its header states."""
     name = str(path).lower()
     return SLACK["mp3"] if name.endswith(".mp3") else SLACK["ogg"] * name.endswith(OGG_SUFFIXES)
 
 
 def to_channels(waveform: np.ndarray, num_channels: int) -> np.ndarray:
-    """Give (channel, sample) another number of channels: mono is copied, any to mono is the mean.
+    """Change the number of channels of (channel, sample): duplicate mono, or average to mono.
 
     Raises:
-        ValueError: any other change, for which there is no one right rule.
+        ValueError: any other change, since no single rule is right for it.
     """
     have = waveform.shape[0]
     if have == num_channels:
@@ -208,5 +208,5 @@ def to_channels(waveform: np.ndarray, num_channels: int) -> np.ndarray:
 
 
 def to_samples(seconds: float, sample_rate: int) -> int:
-    """Whole samples in ``seconds``, rounded down so that sums of lengths never pass the end."""
+    """Whole samples in ``seconds``, rounded down so that sums of lengths never exceed the end."""
     return int(seconds * sample_rate + 1e-6)

@@ -1,6 +1,6 @@
 """Sample-rate conversion by windowed sinc, whole or block by block with the same result.
 
-torchaudio designs the filters; it never sees a file.
+torchaudio only designs the filters; it reads no files.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SINC: dict[str, Any] = {
 }
 MAX_SINC_WEIGHTS = 1 << 25
 MIN_OUTPUTS = 8
-PHASE_BLOCK = 1 << 20  # weights, or samples under them, that are worked on at once
-MAX_TABLE = 1 << 23  # weights of all phases that are kept
-KERNEL_STEPS = 1 << 13  # per zero crossing; linear between them, the error is below -160 dB
+PHASE_BLOCK = 1 << 20  # weights, or samples under them, to process at once
+MAX_TABLE = 1 << 23  # weights of all phases that may be kept in a table
+KERNEL_STEPS = 1 << 13  # per zero crossing; with linear interpolation the error is below -160 dB
 
 
 def resample(waveform: np.ndarray | torch.Tensor, from_rate: int, to_rate: int):
@@ -35,7 +35,7 @@ def resample(waveform: np.ndarray | torch.Tensor, from_rate: int, to_rate: int):
 
     The result has ceil(samples * to_rate / from_rate) samples.
 
-    Memory is bounded for all rates between 1 kHz and 768 kHz; odd ones only take longer.
+    Memory is bounded for all rates between 1 kHz and 768 kHz; unusual rates only take longer.
 
     Raises:
         ValueError: a rate is not positive.
@@ -49,7 +49,7 @@ def resample(waveform: np.ndarray | torch.Tensor, from_rate: int, to_rate: int):
 
 
 def _part(waveform, from_rate: int, to_rate: int, first: int, stop: int):
-    """Samples ``first`` to ``stop`` of what :func:`resample` gives."""
+    """Samples ``first`` to ``stop`` of the result of :func:`resample`."""
     import torch
 
     tensor = torch.as_tensor(waveform)
@@ -63,7 +63,7 @@ def _part(waveform, from_rate: int, to_rate: int, first: int, stop: int):
 
 
 def _in_groups(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) -> torch.Tensor:
-    """Convert (channel, sample) as one strided convolution, for a ratio of small numbers."""
+    """Convert (channel, sample) by one strided convolution, for a ratio of small integers."""
     import torch
 
     filters, width, stride = _filters(from_rate, to_rate, flat.dtype, flat.device)
@@ -75,17 +75,17 @@ def _in_groups(flat: torch.Tensor, from_rate: int, to_rate: int, length: int) ->
 def _by_phase(
     flat: torch.Tensor, from_rate: int, to_rate: int, length: int, begin: int = 0
 ) -> torch.Tensor:
-    """Outputs ``begin`` to ``length`` of (channel, sample), for any ratio, such as 44101 to 44100 Hz.
+    """Outputs ``begin`` to ``length`` of (channel, sample), for any ratio, even 44101:44100.
 
     With from_rate : to_rate = p : q in lowest terms, output n lies n p mod q q-ths of a sample
-    after input n p div q, so it takes the row of weights of that phase.
+    after input n p div q, so it uses the row of weights of that phase.
     """
     import torch
 
     common = math.gcd(from_rate, to_rate)
     period, produced = from_rate // common, to_rate // common
     half = _half_width(period, produced)
-    # a table of all phases, unless it would take more than each output's own weights do
+    # a table of all phases, unless it would need too much memory
     table = None
     if produced * 2 * half <= MAX_TABLE:
         table = _phase_weights(period, produced, flat.dtype, flat.device)
@@ -122,7 +122,7 @@ def _phase_weights(
 
 
 def _half_width(period: int, produced: int) -> int:
-    """Inputs on either side of an output that the filter reaches."""
+    """Number of inputs on either side of an output that the filter covers."""
     scale = SINC["rolloff"] * min(period, produced) / period
     return math.ceil(SINC["lowpass_filter_width"] / scale) + 1
 
@@ -149,7 +149,7 @@ def _weights_of(phases: torch.Tensor, period: int, produced: int) -> torch.Tenso
 
 @functools.lru_cache(maxsize=1)
 def _kernel() -> torch.Tensor:
-    """One half of the windowed sinc, in steps of a zero crossing; one more step at its end."""
+    """Half of the windowed sinc, in fractions of a zero crossing, plus one step at the end."""
     import torch
 
     crossings = SINC["lowpass_filter_width"]
@@ -164,7 +164,7 @@ def _kernel() -> torch.Tensor:
 def _filters(
     from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, int, int]:
-    """Filters (output, 1, tap), the samples they reach before a group, and samples per group.
+    """Filters (output, 1, tap), the samples they cover before a group, and samples per group.
 
     With from_rate : to_rate = p : q in lowest terms, torchaudio gives q filters, one per output of
     a group of p samples.  A convolution with one or two outputs is slow, so where q is small the
@@ -190,9 +190,9 @@ def resample_blocks(
     """:func:`resample` for a waveform that arrives block by block; the joined output is the same.
 
     With from_rate : to_rate = p : q in lowest terms, every p input samples give q output samples,
-    computed from those p and what the filter reaches on either side.  So a stretch of whole groups
-    of p is resampled together with its surroundings, on the left whole groups of p too, and their
-    outputs are dropped.
+    computed from those p and the inputs that the filter covers on either side.  So a stretch of
+    whole groups of p is resampled together with this context (on the left also whole groups of p),
+    and the outputs of the context are dropped.
     """
     if from_rate == to_rate:
         yield from blocks
@@ -201,7 +201,7 @@ def resample_blocks(
     reach = SINC["lowpass_filter_width"] * from_rate / (SINC["rolloff"] * min(from_rate, to_rate))
     right = int(np.ceil(reach)) + 1
     left = -(-right // period) * period
-    held, lead = None, 0  # input not yet used up, and how much of it is before the stretch
+    held, lead = None, 0  # buffered input, and how much of it precedes the stretch
     for block in blocks:
         held = block if held is None else np.concatenate([held, block], axis=-1)
         ready = (held.shape[-1] - lead - right) // period * period
@@ -217,10 +217,10 @@ def resample_blocks(
 
 
 def can_resample(from_rate: int, to_rate: int) -> bool:
-    """Whether two rates (Hz) have a ratio of small whole numbers, as published audio has.
+    """Whether two rates (Hz) have a ratio of small integers, as published audio has.
 
-    Other rates can be converted too, more slowly: a strided convolution keeps one filter per output
-    phase, each over a whole period, and for 44101 to 44100 Hz that would take gigabytes.
+    Other rates can be converted too, but more slowly: a strided convolution keeps one filter per
+    output phase, each over a whole period, which for 44101 to 44100 Hz would take gigabytes.
     """
     if min(from_rate, to_rate) <= 0:
         return False

@@ -1,4 +1,4 @@
-"""Write sound files through libsndfile, atomically: a file appears complete or not at all."""
+"""Write audio files through libsndfile, atomically: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import soundfile
 from mixit_mss.errors import UserError
 from mixit_mss.files import atomic_path
 
-RF64_AUTO_DOWNGRADE = 0x1210  # libsndfile's command, to which soundfile gives no name
+RF64_AUTO_DOWNGRADE = 0x1210  # a libsndfile command for which soundfile has no name
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def open_writer(
     form: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> Iterator[Writer]:
-    """A file whose ``write`` takes (channel, sample) blocks; ``path`` appears at the end.
+    """Open a file for (channel, sample) blocks; ``path`` appears when it is complete.
 
     Samples beyond full scale are clipped, except in a ``FLOAT`` file.
 
@@ -36,11 +36,11 @@ def open_writer(
         channels: number of channels.
         subtype: libsndfile's name of the sample format.
         form: libsndfile's name of the file format; that of the suffix if None.  ``RF64`` becomes
-            plain WAV where it ends below 4 GB.
-        tags: ``title``, ``artist`` and others that libsndfile knows.
+            plain WAV if it ends below 4 GB.
+        tags: ``title``, ``artist`` and others that libsndfile supports.
 
     Raises:
-        UserError: the file cannot be written (no space, no permission, a suffix without a format).
+        UserError: the file cannot be written (no space, no permission, an unknown suffix).
     """
     try:
         with atomic_path(path) as partial:
@@ -71,7 +71,7 @@ def write(
 
 
 class Writer:
-    """Takes (channel, sample) blocks, and tells failures to write from any other error."""
+    """Writes (channel, sample) blocks, and raises UserError if writing fails."""
 
     def __init__(self, file: soundfile.SoundFile, path: str | Path):
         self._file, self._path = file, path
@@ -92,15 +92,15 @@ class Writer:
         try:
             self._file.write(np.ascontiguousarray(samples))
         except (soundfile.LibsndfileError, AssertionError) as error:
-            # soundfile states a short write as an assertion
+            # soundfile reports a short write as an AssertionError
             raise UserError(f"'{self._path}' cannot be written; is the disk full?") from error
 
 
 def to_integers(waveform: np.ndarray, bits: int) -> np.ndarray:
     """(sample, channel) integers of (channel, sample) float32, rounded and clipped.
 
-    16 bits come as int16, 24 as int32.  The factor is that of reading, a power of two; libsndfile
-    would write with one less, so that a copy of a file would differ from it.
+    16 bits give int16, 24 give int32.  The scale is a power of two, as in reading; libsndfile would
+    write with one less, so that a copy of a file would differ from the file.
     """
     scale = 1 << (bits - 1)
     samples = np.empty(waveform.shape[::-1], np.int16 if bits == 16 else np.int32)
@@ -111,5 +111,5 @@ def to_integers(waveform: np.ndarray, bits: int) -> np.ndarray:
 
 
 def for_libsndfile(path: str | Path) -> str | bytes:
-    """A path that soundfile takes: its own conversion fails on names that are not UTF-8."""
+    """A path for soundfile, whose own conversion fails on names that are not UTF-8."""
     return os.fspath(path) if sys.platform == "win32" else os.fsencode(path)

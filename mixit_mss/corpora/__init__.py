@@ -11,10 +11,10 @@ class Record:
 
     Attributes:
         path: absolute, as found (links are not followed).
-        song: name that is unique within the corpus; files of one song share it.
+        song: name, unique within the corpus and shared by all files of the song.
         stem: "mixture", or the stem's name.
         split: "train", "valid" or "test"; empty if the corpus has none.
-        license: as the corpus states it, may be empty.
+        license: as the corpus states it; may be empty.
     """
 
     path: str

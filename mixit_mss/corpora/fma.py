@@ -1,8 +1,8 @@
-"""The Free Music Archive dataset (M. Defferrard et al., ISMIR 2017): where it is, and its tracks.
+"""The Free Music Archive dataset (M. Defferrard et al., ISMIR 2017): its archives and tracks.
 
 ROOT/fma_metadata/tracks.csv describes every track; ROOT/fma_<subset>/012/012345.mp3 is its audio.
-Some of the MP3 files are empty, short or broken although their checksums are right: decoding finds
-them, in stage 1.
+Some of the MP3 files are empty, short or broken although their checksums are right; stage 1 finds
+them by decoding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://os.unil.cloud.switch.ch/fma"
 SUBSETS = ("small", "medium", "large", "full")
-"""Nested: every track of one is in the next; ``large`` and ``full`` have the same tracks."""
+"""Nested: each subset contains the one before; ``large`` and ``full`` have the same tracks."""
 CLIPS = SUBSETS[:-1]
 """Subsets of 30-s clips; those of ``full`` are whole songs."""
 SPLITS = {"training": "train", "validation": "valid", "test": "test"}
@@ -43,14 +43,14 @@ def _archive(name: str, size: float, sha1: str, extracted_size: float) -> Archiv
         round(size),
         {"sha1": sha1},
         round(extracted_size),
-        size_tolerance=0.04,  # the dataset's page rounds sizes to two or three digits
+        size_tolerance=0.04,  # the dataset's web page rounds sizes to two or three digits
         top_folder=name,
         checksum_list="checksums",
     )
 
 
 def _audio(subset: str, gib: float, sha1: str) -> Archive:
-    # MP3 is compressed already: the files are at most a few per cent larger than the zip.
+    # MP3 is already compressed: the files are at most a few per cent larger than the zip.
     return _archive(f"fma_{subset}", gib * 2**30, sha1, 1.05 * gib * 2**30)
 
 
@@ -66,14 +66,14 @@ ARCHIVES = {
 
 
 def fma_tracks(root: str | Path, subset: str) -> pd.DataFrame:
-    """The tracks of a subset and of those nested in it, by id.
+    """The tracks of a subset, including those of the subsets nested in it, by id.
 
     Returns:
-        Columns ``subset`` (ordered categories), ``split`` (train, valid, test; artists disjoint) and
-        ``license``, which may be empty.
+        Columns ``subset`` (ordered categories), ``split`` (train, valid, test; artists are
+        disjoint) and ``license``, which may be empty.
 
     Raises:
-        UserError: no metadata, or something else under its name.
+        UserError: the metadata is missing, or the file is not FMA's table.
     """
     import pandas as pd
 
@@ -104,10 +104,10 @@ def fma_tracks(root: str | Path, subset: str) -> pd.DataFrame:
 
 
 def audio_folder(root: str | Path, subset: str) -> Path:
-    """Where the audio of a subset is: a larger subset of clips has it too.
+    """Folder with the audio of a subset, which may be that of a larger subset of clips.
 
     Raises:
-        UserError: nowhere.
+        UserError: there is no such folder.
     """
     larger = CLIPS[CLIPS.index(subset) :] if subset in CLIPS else (subset,)
     for name in larger:
@@ -118,12 +118,12 @@ def audio_folder(root: str | Path, subset: str) -> Path:
 
 
 def audio_name(track: int) -> str:
-    """Path of a track below the folder of audio: ``012/012345.mp3``."""
+    """Path of a track relative to the audio folder: ``012/012345.mp3``."""
     return f"{track // 1000:03d}/{track:06d}.mp3"
 
 
 def fma_songs(root: str | Path, subset: str) -> list[Record]:
-    """Every track of a subset, whether or not its file is there and sound.
+    """Every track of a subset, even if its file is missing or broken.
 
     Raises:
         UserError: ``root`` lacks the metadata or the audio.
@@ -136,13 +136,13 @@ def fma_songs(root: str | Path, subset: str) -> list[Record]:
 
 
 def check_layout(root: str | Path, subset: str) -> str:
-    """Look up every file of a subset that is on disk already; missing tracks do not matter much.
+    """Check a copy of a subset on disk; a few missing tracks are no error.
 
     Returns:
-        A line to print, which counts the missing tracks and names some.
+        A line to print that counts the missing tracks and names some of them.
 
     Raises:
-        UserError: the metadata, the folder of audio, or every track is missing.
+        UserError: the metadata, the audio folder, or every track is missing.
     """
     songs = fma_songs(root, subset)
     missing = [song.path for song in songs if not os.path.isfile(song.path)]

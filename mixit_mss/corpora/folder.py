@@ -1,8 +1,8 @@
 """Your own songs: a folder of songs, or one folder per song with its stems.
 
-A file is a song if it holds audio, whatever it is called.  To open each of a hundred thousand would
-take an hour, so what is called like audio is taken, what is called like pictures or text is not, and
-only the rest is looked into.
+A file is a song if it holds audio, whatever its name is.  Opening a hundred thousand files would
+take an hour, so files with an audio suffix are taken, files with the suffix of a picture, a text or
+the like are not, and only the others are opened.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AUDIO_SUFFIXES = (
     *(".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".mka", ".mp2", ".m4b", ".spx"),
     *(".ac3", ".eac3", ".dts", ".mpc", ".weba", ".amr"),
 )
-# They may be silent, and .ts is more often a program.
+# Videos may have no sound, and .ts is more often TypeScript.
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".flv", ".ts")
 SUFFIXES = (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES)  # in the order in which stems are taken
 _OTHERS = (
@@ -53,18 +53,18 @@ REASONS = {
     APART: "labelled",
     SECOND: "second_file",
 }
-"""In ``rejected.csv``."""
+"""Reason codes in ``rejected.csv``."""
 MISNAMED = {
     **dict.fromkeys(("training", "trains"), "train"),
     **dict.fromkeys(("validation", "validate", "val", "dev", "development"), "valid"),
     **dict.fromkeys(("testing", "tests", "eval", "evaluation"), "test"),
 }
-"""What others call the splits."""
+"""Other common names of the splits."""
 
 
 @dataclass
 class Found:
-    """What a folder holds.
+    """Contents of a folder.
 
     Attributes:
         songs: the records of all audio files, sorted.
@@ -75,11 +75,11 @@ class Found:
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def rejected(self) -> list[tuple[str, str, str]]:
-        """Path, reason and its explanation of what was left out, for ``rejected.csv``."""
+        """Path, reason code and explanation of each left-out file, for ``rejected.csv``."""
         return [(path, REASONS[why], why) for path, why in self.left_out]
 
     def words(self) -> str:
-        """A sentence to print: how many files were left out, and why; empty if none was."""
+        """A sentence to print: how many files were left out, and why; empty if none were."""
         parts = []
         for reason in dict.fromkeys(reason for _, reason in self.left_out):
             names = [os.path.basename(path) for path, why in self.left_out if why == reason]
@@ -91,12 +91,12 @@ class Found:
 
 
 def find_unlabelled(folder: str | Path, apart: Collection[str] = ()) -> Found:
-    """Every song at any depth below ``folder``; hidden files and folders are left out.
+    """List every song at any depth below ``folder``, except hidden files and folders.
 
-    So is what lies at the real paths ``apart`` or below them.
+    Files at or below the real paths ``apart`` are left out too.
 
-    A song's name is its path below ``folder`` without the suffix, or with it where the name would
-    stand for two files.  Names such as ``...Baby`` are not hidden: that is one dot.
+    A song's name is its path below ``folder`` without the suffix, or with it if two files would
+    share the name.  Only a single leading dot hides a file: ``...Baby`` is not hidden.
 
     Raises:
         UserError: there is no such folder, or no song in it.
@@ -141,16 +141,16 @@ def unlabelled_songs(folder: str | Path) -> list[Record]:
 
 
 def find_labelled(folder: str | Path, stems: list[str]) -> Found:
-    """Stems and mixtures of a folder in the layout of MUSDB18-HQ.
+    """List the stems and mixtures of a folder in the layout of MUSDB18-HQ.
 
-    The layout is ``folder/{train,valid,test}/<song>/{mixture,<stem>, ...}.<suffix>``, names and
-    suffixes in capitals or not; ``mixture`` and the splits other than train may be missing.  A song
-    that lacks a stem is listed with the files that it has.  Stems that were not asked for are left
-    out, and then the song's ``mixture`` is too, which holds them: what counts as the mixture is the
-    sum of the stems that were asked for, in every split.
+    The layout is ``folder/{train,valid,test}/<song>/{mixture,<stem>, ...}.<suffix>``; the case of
+    stem names and suffixes does not matter, and ``mixture`` and all splits but train may be
+    missing.  A song that lacks a stem is listed with the files that it has.  Stems that were not
+    asked for are left out, and so is then the song's ``mixture``, because it contains them: in
+    every split, the mixture is the sum of the requested stems.
 
     Raises:
-        UserError: there is no such folder, or no song with a stem in it; or a split goes by another
+        UserError: there is no such folder, or no song with a stem in it, or a split has another
             name, such as ``validation``.
     """
     root, found = _existing(folder), Found()
@@ -188,16 +188,16 @@ def labelled_songs(folder: str | Path, stems: list[str]) -> list[Record]:
 
 
 def songs_apart(place: str | Path) -> list[str]:
-    """Real paths of the songs with stems in a labelled folder or table: its splits, or its files."""
+    """Real paths of the songs in a labelled folder or table: the folder's splits, or all files."""
     if os.path.isfile(place):
         return [os.path.realpath(record.path) for record in listed_songs(place)]
     return [os.path.realpath(os.path.join(place, split)) for split in SPLITS]
 
 
 def without_mixtures_of_more(records: Sequence[Record], stems: Collection[str]) -> Found:
-    """What is left of a corpus if only some of its stems are asked for.
+    """Reduce a corpus to some of its stems.
 
-    As in :func:`find_labelled`: of a song with others, neither they nor its mixture.
+    As in :func:`find_labelled`, a song that has other stems loses both these and its mixture.
     """
     known = {"mixture", *stems}
     with_more = {(r.split, r.song) for r in records if r.stem not in known}
@@ -213,7 +213,7 @@ def without_mixtures_of_more(records: Sequence[Record], stems: Collection[str]) 
 
 
 def _check_splits(root: Path) -> None:
-    """See that no folder looks like a split under another name while the split itself is missing."""
+    """Raise UserError if a split is missing and a folder looks like it under another name."""
     folders = {entry.name: entry for entry in sorted(root.iterdir()) if entry.is_dir()}
     for called, folder in folders.items():
         split = MISNAMED.get(called.lower(), called.lower())
@@ -276,7 +276,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _without_suffix(name: PurePath) -> str:
-    """The path without its last suffix, unless nothing but dots would be left of the file's name."""
+    """The path without its last suffix, unless that would leave only dots of the file name."""
     brief = name.with_suffix("")
     return (brief if brief.name.strip(".") else name).as_posix()
 
@@ -292,9 +292,9 @@ def _existing(folder: str | Path) -> Path:
 
 
 def _files(folder: str | Path, hidden: list[str] | None = None) -> Iterator[str]:
-    """Paths of files, through links to folders, but into no folder twice and no hidden one.
+    """Paths of files; follows links to folders, but enters no folder twice and no hidden one.
 
-    Hidden ones are added to ``hidden``.
+    Hidden folders are added to ``hidden``.
     """
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):

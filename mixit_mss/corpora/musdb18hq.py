@@ -1,7 +1,7 @@
-"""MUSDB18-HQ (Z. Rafii et al., 2019): 150 songs with their stems; where it is, and its songs.
+"""MUSDB18-HQ (Z. Rafii et al., 2019), 150 songs with stems: its archive and its songs.
 
-ROOT/{train,test}/<song>/{mixture,vocals,drums,bass,other}.wav, 44.1 kHz stereo.  Validation songs lie
-in ``train`` and are known by name.
+ROOT/{train,test}/<song>/{mixture,vocals,drums,bass,other}.wav, 44.1 kHz stereo.  The validation
+songs lie in ``train`` and are identified by name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VALIDATION = (
     "Triviul - Angelsaint",
     "Young Griffo - Pennies",
 )
-"""The 14 songs of ``train`` that are held out, as everybody's models do."""
+"""The 14 songs of ``train`` that are commonly held out for validation."""
 LICENSE = "non-commercial, educational use"
 NOTICE = """\
 MUSDB18-HQ (Z. Rafii, A. Liutkus, F.-R. Stöter, S. I. Mimilakis, R. Bittner, 2019; zenodo.org/records/3338373)
@@ -46,7 +46,7 @@ ARCHIVE = Archive(
         "sha256": "baac80d0483c61d74b2e5f3be75fa557eec52898339e6aa45c1fa48833c5d21d",
         "md5": "12d4f2ecd55245a4688754dd76363103",
     },
-    # About ten hours in five files at 176,400 bytes a second.
+    # About ten hours in five files each, at 176,400 bytes per second.
     extracted_size=32 * 10**9,
 )
 
@@ -68,13 +68,13 @@ def musdb_songs(root: str | Path) -> list[Record]:
 
 
 def check_layout(root: str | Path) -> str:
-    """See that nothing is missing from a copy on disk, by number and name of the files.
+    """Check by number and name of the files that a copy on disk is complete.
 
     Returns:
         A line to print.
 
     Raises:
-        UserError: something is; the first few are named.
+        UserError: files are missing; names the first few.
     """
     root = Path(root)
     missing = []

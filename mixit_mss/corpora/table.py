@@ -14,13 +14,13 @@ NEEDED = ("path", "song")
 
 
 def listed_songs(table: str | Path) -> list[Record]:
-    """Songs of a table with columns path and song, and as wanted stem, split and license.
+    """Songs of a table with columns path and song, and optionally stem, split and license.
 
-    A path is relative to the table's folder.  ``stem`` is "mixture" where it is empty or there is
-    no such column; ``split`` is train, valid, test or empty.  Files are not looked up.
+    A path is relative to the table's folder.  An empty or missing ``stem`` means "mixture";
+    ``split`` is train, valid, test or empty.  Whether the files exist is not checked.
 
     Raises:
-        UserError: names the table and its line or column.
+        UserError: names the table and the line or column of the error.
     """
     folder = os.path.dirname(os.path.abspath(table))
     records = [

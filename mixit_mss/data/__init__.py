@@ -1,1 +1,1 @@
-"""From songs on disk to training examples: reading, segmenting, listing, mixing."""
+"""Training data: manifests of songs on disk, and the examples drawn from them."""

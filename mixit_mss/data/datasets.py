@@ -1,8 +1,8 @@
 """Training and validation examples, each a pure function of (seed, epoch, index).
 
-A dataset has no state and no epoch: the sampler hands out global indices, ``epoch * length + i``, and
-an example is drawn from a generator made of the seed and that index alone.  So it is the same with
-any number of workers or devices, and after a run was interrupted.
+A dataset has no state and no epoch.  The sampler yields global indices, ``epoch * length + i``, and
+an example is drawn with a generator seeded by the seed and that index alone.  So it does not depend
+on the number of workers or devices, and a resumed run draws the same examples.
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ from mixit_mss.data.mixing import balance_mixtures, dynamic_mixing, is_silent, r
 from mixit_mss.data.shared import SharedArrays
 from mixit_mss.errors import UserError
 
-# A segment may hold some silence.  A crop that is silent throughout teaches nothing and has no SNR,
-# so another place in the segment is tried, at most this often.
+# A segment may contain silence.  A crop that is all silent teaches nothing and has no SNR, so up to
+# this many positions in the segment are tried.
 MAX_TRIES = 10
 
 
 class AudioForm(TypedDict):
-    """What examples are brought to: a rate in Hz, and so many channels."""
+    """Sample rate (Hz) and number of channels to which examples are converted."""
 
     sample_rate: int
     num_channels: int
 
 
 class FiniteDataset(Protocol):
-    """A dataset whose examples run out, as those to validate on."""
+    """A dataset with a fixed number of examples, such as a validation set."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of examples."""
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        """One of them."""
+        """One example."""
 
 
 class UnlabelledMixtures(Dataset):
     """Crops of ``num_mixtures`` different tracks each, (mixture, channel, sample) float32.
 
-    Their sum is the mixture of mixtures.  Every segment is equally likely, and the segments of one
-    example come from different tracks.  Examples never run out: any index from 0 on is one.
+    Their sum is the mixture of mixtures (MoM).  Every segment is equally likely, and the segments
+    of one example come from different tracks.  Any index from 0 on is valid.
 
     Args:
-        manifest: what to draw from, already selected by split.
+        manifest: tracks to draw from, already selected by split.
         chunk_seconds: length of a crop.
         num_mixtures: mixtures per MoM (paper: 2).
-        gain_db: None leaves levels as they are (the paper names none); else each mixture's power is
+        gain_db: None keeps the levels (the paper names none); otherwise each mixture's power is
             U(-gain_db, gain_db) dB above the last one's (the authors' code: 5).
         seed: of all draws.
-        sample_rate: Hz of the examples, to which other tracks are converted as they are read; None
+        sample_rate: of the examples, in Hz; other tracks are resampled as they are read.  None
             takes the rate that all tracks have.
         num_channels: of the examples; mono tracks are duplicated.
 
     Raises:
-        UserError: too few tracks, or a segment shorter than the crop.
+        UserError: there are too few tracks, or a segment is shorter than the crop.
     """
 
     def __init__(
@@ -94,14 +94,14 @@ class UnlabelledMixtures(Dataset):
         return torch.from_numpy(mixtures)
 
     def songs_of(self, index: int) -> list[str]:
-        """Names of the songs that an example is made of."""
+        """Names of the songs in an example."""
         generator = np.random.default_rng((self._seed, index))
         segments = draw_from_tracks(self._pool.offsets, self._num_mixtures, generator)
         return [self._pool.song(segment) for segment in segments]
 
 
 class ValidationMixtures(UnlabelledMixtures):
-    """A fixed number of examples of :class:`UnlabelledMixtures`: the same in every epoch."""
+    """A fixed number of examples of :class:`UnlabelledMixtures`, the same in every epoch."""
 
     def __init__(self, manifest: Manifest, num_chunks: int, chunk_seconds: float, **options):
         super().__init__(manifest, chunk_seconds, **options)
@@ -112,24 +112,24 @@ class ValidationMixtures(UnlabelledMixtures):
 
 
 class LabelledStems(Dataset):
-    """Dynamic mixing: references (source, channel, sample) float32, their sum is the mixture.
+    """Dynamic mixing: references (source, channel, sample) float32, whose sum is the mixture.
 
-    The segment of each stem is drawn on its own, so stems of different songs meet.  Examples never
-    run out: any index from 0 on is one.
+    The segment of each stem is drawn independently, so an example mixes stems of different songs.
+    Any index from 0 on is valid.
 
     Args:
         manifest: the training split, with segments of every stem.
         stems: names, in the order of the source axis.
         chunk_seconds: length of a crop.
         normalise: "rms" or "mean_absolute", see :func:`mixing.normalise`.
-        gain_db: stems get U(-gain_db, gain_db) dB.
-        drop: probability that a stem is left out.
+        gain_db: stems get a gain of U(-gain_db, gain_db) dB.
+        drop: probability that a stem is dropped.
         seed: of all draws.
         sample_rate: as for :class:`UnlabelledMixtures`.
         num_channels: of the examples.
 
     Raises:
-        UserError: a stem without segments, or a segment shorter than the crop.
+        UserError: a stem has no segments, or a segment is shorter than the crop.
     """
 
     def __init__(
@@ -157,23 +157,23 @@ class LabelledStems(Dataset):
         return torch.from_numpy(self._mix(np.stack(crops), generator))
 
     def songs_of(self, index: int) -> list[str]:
-        """Names of the songs that the stems of an example are of."""
+        """Names of the songs that the stems of an example come from."""
         generator, songs = np.random.default_rng((self._seed, index)), []
         for pool in self._pools:
             segment = int(generator.integers(len(pool)))
             songs.append(pool.song(segment))
-            pool.crop(segment, generator)  # which draws numbers too
+            pool.crop(segment, generator)  # advances the generator as __getitem__ does
         return songs
 
 
 class LabelledChunks(Dataset):
     """Whole songs in consecutive chunks: references (source, channel, sample), in song order.
 
-    What is left at the end of a song is left out; a song shorter than one chunk is padded with
-    zeros.
+    An incomplete chunk at the end of a song is dropped; a song shorter than one chunk is padded
+    with zeros.
 
     Args:
-        manifest: for instance the validation split; no segments are needed.
+        manifest: for instance the validation split; needs no segments.
         stems: names, in the order of the source axis.
         chunk_seconds: length of a chunk.
         sample_rate: as for :class:`UnlabelledMixtures`.
@@ -184,7 +184,7 @@ class LabelledChunks(Dataset):
         song_of: (chunk,) index into ``songs`` of each chunk.
 
     Raises:
-        UserError: no song, or a song without one of the stems.
+        UserError: there is no song, or a song lacks one of the stems.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class LabelledChunks(Dataset):
 class TrackReader(SharedArrays):
     """Crops of fixed length from the tracks of a manifest, at one rate and number of channels.
 
-    Holds flat arrays only, which workers share.
+    Holds only flat arrays, which workers share.
     """
 
     def __init__(
@@ -240,7 +240,7 @@ class TrackReader(SharedArrays):
                 "one rate, or name the sample rate of the examples"
             )
         self._rate = rates[0] if sample_rate is None else sample_rate
-        # path and song of each track in turn
+        # path and song of each track, alternating
         columns = (manifest.tracks["path"], manifest.tracks["song"])
         names = [os.fsencode(name) for row in zip(*columns, strict=True) for name in row]
         self._ends = np.cumsum([len(name) for name in names], dtype=np.int64)
@@ -249,7 +249,7 @@ class TrackReader(SharedArrays):
         self._lengths = manifest.tracks["frames"].to_numpy(np.int64)
         self._channels = num_channels
         self.chunk_frames = audio.to_samples(chunk_seconds, self._rate)
-        # samples at the track's own rate that make one chunk
+        # samples of one chunk at the track's own rate
         self.source_frames = (chunk_seconds * self._rates + 1e-6).astype(np.int64)
 
     def path(self, track: int) -> str:
@@ -263,7 +263,7 @@ class TrackReader(SharedArrays):
         return os.fsdecode(self._names[start : self._ends[number]].tobytes())
 
     def crop(self, track: int, start: int) -> np.ndarray:
-        """(channel, sample) from sample ``start`` of a track, counted at the track's own rate."""
+        """(channel, sample) from sample ``start`` of a track, at the track's own rate."""
         frames = min(self.source_frames[track], self._lengths[track] - start)
         waveform, rate = audio.read(self.path(track), int(start), int(frames))
         waveform = audio.resample(waveform, rate, self._rate)
@@ -308,7 +308,7 @@ class SegmentPool(SharedArrays):
         return self._tracks.song(int(self._track[index]))
 
     def crop(self, index: int, generator: np.random.Generator) -> np.ndarray:
-        """A uniform crop within segment ``index``, (channel, sample), not silent if possible."""
+        """A uniform crop of segment ``index``, (channel, sample); not silent if possible."""
         track, start = int(self._track[index]), int(self._start[index])
         frames, crop_frames = int(self._frames[index]), self._tracks.source_frames[track]
         for _ in range(MAX_TRIES):
@@ -327,11 +327,11 @@ class EpochSampler(Sampler[int]):
 
     Args:
         length: examples per epoch, over all devices.
-        position: examples of the first epoch that were seen already, over all devices; a multiple of
-            ``world_size``.
+        position: examples of the first epoch that were already seen, over all devices; a multiple
+            of ``world_size``.
         rank: of this device.
         world_size: number of devices.  Device r takes every ``world_size``-th example from r on, so
-            that the devices' batches together are the batch that one device would see.
+            that all devices together see the batch that a single device would see.
         epoch: the first epoch.
     """
 
@@ -347,7 +347,7 @@ class EpochSampler(Sampler[int]):
         self.rank, self.world_size = rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of another epoch; the same epoch keeps its position."""
+        """Go to the start of another epoch; setting the same epoch keeps the position."""
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 
@@ -358,16 +358,16 @@ class EpochSampler(Sampler[int]):
         )
 
     def __len__(self) -> int:
-        """Examples of a whole epoch for this device, those before ``position`` included."""
+        """Examples of a whole epoch for this device, including those before ``position``."""
         return self._shared() // self.world_size
 
     def _shared(self) -> int:
-        # every device gets as many, or they would wait for each other for ever
+        # every device gets equally many; otherwise they would wait for each other forever
         return self.length - self.length % self.world_size
 
 
 def draw_from_tracks(offsets: np.ndarray, count: int, generator: np.random.Generator) -> list[int]:
-    """``count`` segments of different tracks, each uniform over the segments of tracks not yet used.
+    """Draw ``count`` segments of different tracks, uniform over segments of tracks not yet used.
 
     Args:
         offsets: (track + 1,) segments of track t are ``offsets[t]`` to ``offsets[t + 1] - 1``.
@@ -379,7 +379,7 @@ def draw_from_tracks(offsets: np.ndarray, count: int, generator: np.random.Gener
     left = int(offsets[-1])
     for more in reversed(range(count)):
         segment = int(generator.integers(left))
-        for track in used:  # step over the segments of the used tracks
+        for track in used:  # skip the segments of used tracks
             if segment >= offsets[track]:
                 segment += int(offsets[track + 1] - offsets[track])
         drawn.append(segment)

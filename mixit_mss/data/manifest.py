@@ -1,13 +1,13 @@
-"""The tables that preparation hands to training: tracks once, segments as (track, start, frames).
+"""Tables that preparation writes for training: tracks, and segments as (track, start, frames).
 
-A segment costs 16 bytes in three flat arrays and no Python object, so that six million of them fit
-in memory and data-loading workers need no copy of them (see :mod:`shared`).  In memory the id of a
-track is its row, and segments are sorted by track.
+A segment takes 16 bytes in three flat arrays and no Python object, so six million of them fit in
+memory and data-loading workers share them without a copy (see :mod:`shared`).  In memory the id of
+a track is its row, and segments are sorted by track.
 
-In the files, names of songs and stems are printable text (:func:`mixit_mss.names.printable`), and in
-``path`` ``%XX`` stands for the byte XX of a file's name: so are written line ends and other control
-characters, what is not UTF-8, and a percent sign that two hexadecimal digits follow.  All else is as
-the file is called.
+In the files, names of songs and stems are printable text (:func:`mixit_mss.names.printable`).  In
+``path``, ``%XX`` stands for the byte XX of a file name.  Line ends and other control characters,
+bytes that are not UTF-8, and a percent sign followed by two hexadecimal digits are escaped so; the
+rest of a name is written as it is.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ TRACK_COLUMNS = {
     "license": "str",
     "content": "str",
 }
-LATER_COLUMNS = ("content",)  # which a table may lack
+LATER_COLUMNS = ("content",)  # optional: added later
 SEGMENT_COLUMNS = {"track": "int64", "start": "int64", "frames": "int64"}
 SPLITS = ("train", "valid", "test")
-# Up to here a path is written relative to its table, so that a recipe's folder can be moved:
-# data/<corpus>/tracks.csv -> ../../downloads/<song>.
+# A path that climbs at most this many folders is written relative to its table, so that a recipe's
+# folder can be moved: data/<corpus>/tracks.csv -> ../../downloads/<song>.
 MAX_CLIMB = 2
 MOST_BYTES = 2**30  # 40 million segments
 
@@ -64,11 +64,10 @@ class Manifest:
     """Tracks and segments of one corpus or of several.
 
     Attributes:
-        tracks: one row per audio file, columns ``TRACK_COLUMNS``, ``path`` absolute, ``track``
-            equal to the row number; ``content`` is the sha256 of its samples, empty where it is not
-            known.
+        tracks: one row per audio file, columns ``TRACK_COLUMNS``; ``path`` is absolute, ``track``
+            the row number, ``content`` the sha256 of the samples, empty if unknown.
         segments: sorted by track.
-        name: where it came from, for messages.
+        name: its origin, for messages.
     """
 
     tracks: pd.DataFrame
@@ -76,7 +75,7 @@ class Manifest:
     name: str = ""
 
     def select(self, split: str | None = None, stem: str | None = None) -> Manifest:
-        """The tracks of one split and/or stem with their segments, numbered anew."""
+        """The tracks of one split and/or stem with their segments, renumbered."""
         wanted = np.ones(len(self.tracks), dtype=bool)
         for column, value in (("split", split), ("stem", stem)):
             if value is not None:
@@ -97,10 +96,11 @@ class Manifest:
         return list(dict.fromkeys(self.tracks["stem"]))
 
     def digest(self, *splits: str) -> str:
-        """sha256 of all that somebody who reads these splits (default: all) can find in them.
+        """sha256 digest of everything in these splits (default: all) that a reader can see.
 
-        A track counts by its samples, whatever its path; one whose content is not known by the size
-        and time of its file.  So a corpus can be moved, and other splits can change.
+        A track enters by the digest of its samples, or if that is unknown by the size and
+        modification time of its file, but not by its path.  So the digest stays the same if the
+        corpus is moved or other splits change.
         """
         digest = hashlib.sha256()
         for split in splits or SPLITS:
@@ -124,12 +124,12 @@ class Manifest:
 
     @property
     def hours(self) -> float:
-        """Length of all tracks."""
+        """Total length of all tracks."""
         return float((self.tracks["frames"] / self.tracks["sample_rate"]).sum() / 3600)
 
 
 def manifest_paths(stem_path: str | Path) -> tuple[Path, Path]:
-    """Names of the two tables: FOLDER/tracks.csv and segments.csv, or STEM.tracks.csv and so on."""
+    """Paths of both tables: FOLDER/{tracks,segments}.csv, or STEM.{tracks,segments}.csv."""
     path = Path(os.path.abspath(stem_path))
     if path.is_dir():
         return path / "tracks.csv", path / "segments.csv"
@@ -137,7 +137,7 @@ def manifest_paths(stem_path: str | Path) -> tuple[Path, Path]:
 
 
 def require_tables(stem_path: str | Path) -> None:
-    """Raise UserError unless both tables are there."""
+    """Raise UserError unless both tables exist."""
     for path in manifest_paths(stem_path):
         if not path.is_file():
             raise UserError(f"'{path}' does not exist; run the stage that writes it")
@@ -148,10 +148,10 @@ def read_manifest(stem_path: str | Path, check_files: bool = True) -> Manifest:
 
     Args:
         stem_path: for instance ``manifests/labelled``, or a corpus folder with the two tables.
-        check_files: whether every audio file has to exist.
+        check_files: whether every audio file must exist.
 
     Raises:
-        UserError: names the table, the column and the row (line of the file) of the first fault.
+        UserError: names the table, column and line of the first error.
     """
     require_tables(stem_path)
     tracks_path, segments_path = manifest_paths(stem_path)
@@ -162,7 +162,7 @@ def read_manifest(stem_path: str | Path, check_files: bool = True) -> Manifest:
     for column in ("song", "stem"):
         tracks[column] = list(map(printable, tracks[column]))
     paths = [os.path.normpath(tracks_path.parent / path_of(path)) for path in tracks["path"]]
-    tracks["path"] = pd.Series(paths, dtype=object)  # not text where a name is not UTF-8
+    tracks["path"] = pd.Series(paths, dtype=object)  # object: a name may not be UTF-8
     _check_tracks(tracks, tracks_path, check_files)
     row_of = pd.Index(tracks["track"]).get_indexer(rows["track"])
     _check_segments(tracks, row_of, rows, segments_path)
@@ -190,8 +190,13 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def make_manifest(rows: Iterable[dict], segments: Iterable[tuple], name: str = "") -> Manifest:
-    """Manifest from track rows (dicts of ``TRACK_COLUMNS`` less ``track``) and, for each row, a
-    pair (starts, frames of every segment) in samples."""
+    """Make a manifest from track rows and their segments.
+
+    Args:
+        rows: dicts of ``TRACK_COLUMNS`` without ``track``.
+        segments: for each row, a pair (starts, frames of every segment) in samples.
+        name: its origin, for messages.
+    """
     tracks = pd.DataFrame(list(rows), columns=list(TRACK_COLUMNS))
     tracks["content"] = tracks["content"].fillna("")
     tracks["track"] = np.arange(len(tracks))
@@ -204,7 +209,7 @@ def make_manifest(rows: Iterable[dict], segments: Iterable[tuple], name: str = "
 
 
 def concatenate(manifests: list[Manifest], name: str = "") -> Manifest:
-    """Join several manifests; tracks are numbered anew."""
+    """Concatenate several manifests; tracks are renumbered."""
     offsets = np.cumsum([0] + [len(manifest.tracks) for manifest in manifests]).astype(np.int32)
     tracks = pd.concat([manifest.tracks for manifest in manifests], ignore_index=True)
     tracks["track"] = np.arange(len(tracks))
@@ -220,7 +225,7 @@ def concatenate(manifests: list[Manifest], name: str = "") -> Manifest:
 
 
 def gaps(songs: Manifest) -> list[str]:
-    """Lines on what the later stages will miss in a corpus: a split, or a stem that never sounds."""
+    """Notes on what later stages will miss in a corpus: a split, or a stem that is never active."""
     labelled = bool((songs.tracks["stem"] != "mixture").any())
     per_split = songs.tracks.groupby("split")["song"].nunique()
     needed = {"train": 1, "valid": 1, "test": 1} if labelled else {"train": 2, "valid": 2}
@@ -239,9 +244,9 @@ def gaps(songs: Manifest) -> list[str]:
 
 
 def portable_path(path: str | Path, folder: str | Path) -> str:
-    """``path`` relative to ``folder`` if it is near (at most two folders up), else absolute.
+    """``path`` relative to ``folder`` if that climbs at most two folders, else absolute.
 
-    Both are taken as written, without following links: a data folder may be a link to another disk.
+    Links are not followed, since a data folder may be a link to another disk.
     """
     absolute = os.path.abspath(path)
     relative = os.path.relpath(absolute, os.path.abspath(folder))
@@ -302,7 +307,7 @@ def _check_segments(
 
 
 def _first(bad, path: Path, column: str, what) -> None:
-    """Raise the error for the first true value of ``bad``, if there is one."""
+    """Raise UserError for the first true value of ``bad``, if there is one."""
     bad = np.asarray(bad, dtype=bool)
     if bad.any():
         row = int(bad.argmax())

@@ -1,14 +1,13 @@
-"""Gains and sums of training examples: pure functions, randomness from a generator passed in."""
+"""Gains and sums of training examples, as pure functions that take a random generator."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# -60 dB of full scale: a crop below it counts as silent, has no level to normalise, and is not
-# amplified.
+# -60 dB of full scale: a crop below it counts as silent and is neither normalised nor amplified.
 SILENT_POWER = 1e-6
-# Level of a normalised stem.  Any constant would do, since the network normalises its input; this
-# one (-20 dB) keeps sums near full scale.
+# Level of a normalised stem.  Any constant works, since the network normalises its input; this one
+# (-20 dB) keeps sums near full scale.
 NORMAL_LEVEL = 0.1
 
 
@@ -19,21 +18,21 @@ def power(waveform: np.ndarray) -> float:
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """Whether the power lies below -60 dB of full scale."""
+    """Whether the power is below -60 dB of full scale."""
     return power(waveform) < SILENT_POWER
 
 
 def random_start(num_frames: int, crop_frames: int, generator: np.random.Generator) -> int:
-    """A uniform start in samples, such that the crop lies inside ``num_frames`` samples."""
+    """A uniform start in samples, such that the crop lies within ``num_frames`` samples."""
     return int(generator.integers(num_frames - crop_frames + 1))
 
 
 def balance_mixtures(
     mixtures: np.ndarray, generator: np.random.Generator, gain_db: float = 5.0
 ) -> np.ndarray:
-    """Give every mixture but the last a random power relative to the last one's.
+    """Scale every mixture but the last to a random power relative to the last one's.
 
-    The paper does not say how loud the two mixtures of a MoM are; the authors' code scales the
+    The paper does not give the levels of the two mixtures of a MoM; the authors' code scales the
     first so that its power is U(-5, 5) dB above the second's.
 
     Args:
@@ -42,7 +41,7 @@ def balance_mixtures(
         gain_db: the gains are U(-gain_db, gain_db) dB.
 
     Returns:
-        The scaled mixtures; silent ones, and all if the last is silent, keep their level.
+        The scaled mixtures.  Silent mixtures keep their level, and so do all if the last is silent.
     """
     scaled = mixtures.copy()
     target = power(mixtures[-1])
@@ -54,11 +53,12 @@ def balance_mixtures(
 
 
 def normalise(stem: np.ndarray, level: str = "rms") -> np.ndarray:
-    """Scale (channel, sample) to a fixed level; a silent stem keeps its own.
+    """Scale (channel, sample) to a fixed level; a silent stem keeps its level.
 
     Args:
         stem: the waveform.
-        level: "rms" (paper, section 4.3) or "mean_absolute", the mean absolute value (authors' code).
+        level: "rms" (paper, section 4.3) or "mean_absolute", the mean absolute value (the authors'
+            code).
     """
     if is_silent(stem):
         return stem
@@ -76,15 +76,15 @@ def dynamic_mixing(
     """References of a training mixture from one segment of each stem; their sum is the mixture.
 
     Each stem is normalised, scaled by a uniform gain in dB, and dropped (set to zero) with
-    probability ``drop`` (paper, section 4.3).  As in the authors' code the drops are drawn again
-    until a stem that can be heard stays.
+    probability ``drop`` (paper, section 4.3).  As in the authors' code, the drops are redrawn until
+    at least one stem that is not silent remains.
 
     Args:
         stems: (source, channel, sample), from any songs.
         generator: source of gains and drops.
         level: see :func:`normalise`.
         gain_db: the gains are U(-gain_db, gain_db) dB.
-        drop: probability, below 1, or no stem could ever stay.
+        drop: probability; below 1, or no stem would ever remain.
 
     Returns:
         (source, channel, sample) float32.

@@ -1,11 +1,11 @@
 """Arrays that data-loading workers share with their parent process instead of copying them.
 
-A forked worker has its parent's memory, and a page is copied only when somebody writes to it.  Python
-writes to every object that it looks at, namely its reference count, so that lists, dicts and strings
-are copied sooner or later; the elements of an array are no objects and stay shared.
+A forked worker shares its parent's memory until one of them writes to a page.  Python writes the
+reference count of every object that it touches, so lists, dicts and strings are copied sooner or
+later; the elements of an array are not objects and stay shared.
 
-A spawned worker is sent its dataset through a pipe.  There an array travels as a torch tensor in
-shared memory, of which torch sends only the handle.
+A spawned worker receives its dataset through a pipe.  Arrays are sent as torch tensors in shared
+memory, for which torch sends only a handle.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 
 
 class SharedArrays:
-    """Base of objects whose array attributes, only read, are shared by spawned workers too."""
+    """Base class whose read-only array attributes are shared with spawned workers too."""
 
     def __getstate__(self) -> dict:
         tensors = vars(self).get("_tensors", {})
         state = {name: value for name, value in vars(self).items() if name != "_tensors"}
         for name, value in state.items():
             if isinstance(value, np.ndarray):
-                if name not in tensors:  # moved once, whatever the number of workers
+                if name not in tensors:  # moved once, for all workers
                     tensors[name] = torch.from_numpy(np.array(value)).share_memory_()
                     setattr(self, name, tensors[name].numpy())
                 state[name] = tensors[name]

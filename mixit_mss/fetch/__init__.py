@@ -1,1 +1,1 @@
-"""Stage 0: resumable downloads, checksums, safe extraction."""
+"""Stage 0: resumable downloads, checksums and safe extraction."""

@@ -1,7 +1,8 @@
 """Fetch, verify and extract the archive of a corpus in one call.
 
-OUT gets NAME.zip and NAME/, and NAME_bad_files.csv if files are not as the corpus's own checksums
-say.  The stamp in NAME/ counts files and bytes, so that a file which is lost later is noticed.
+OUT gets NAME.zip and NAME/, and NAME_bad_files.csv if files do not match the corpus's own
+checksums.  The stamp in NAME/ records the number of files and bytes, so a file lost later is
+noticed.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from mixit_mss.tables import Kind, rows, value_of
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip of a corpus, and what is known of it beforehand.
+    """A zip of a corpus, and its published size and checksums.
 
     Attributes:
-        name: of the folder that it becomes, and with ``.zip`` of the file.
-        base_url: address of the folder that it lies in.
+        name: of the extracted folder, and with ``.zip`` of the file.
+        base_url: address of the folder that holds the zip.
         size: bytes of the zip.
         checksums: hexadecimal digests of the zip, by name of the hash.
-        extracted_size: about how many bytes its files have; an archive with twice as many is not
-            extracted.
-        size_tolerance: by which fraction ``size`` may be wrong, where the source rounds it.
-        top_folder: folder of the zip in which all members lie, empty if there is none.
-        checksum_list: member (below ``top_folder``) with the SHA-1 of the files, looked at where it
-            is there; empty if there is none.
+        extracted_size: approximate bytes of its files; an archive with more than twice as many is
+            not extracted.
+        size_tolerance: fraction by which ``size`` may be wrong, if the source rounds it.
+        top_folder: folder of the zip that contains all members; empty if there is none.
+        checksum_list: member (below ``top_folder``) with the SHA-1 of the files, used if present;
+            empty if there is none.
     """
 
     name: str
@@ -53,14 +54,14 @@ class Archive:
 
     @property
     def url(self) -> str:
-        """Where the zip is."""
+        """Address of the zip."""
         return f"{self.base_url.rstrip('/')}/{self.name}.zip"
 
     def at(self, base_url: str) -> Archive:
         """The same archive on another server.
 
         Raises:
-            UserError: not an address.
+            UserError: ``base_url`` is not an http or https address.
         """
         if not base_url.startswith(("http://", "https://")):
             raise UserError(f"--base-url {base_url} must begin with http:// or https://")
@@ -68,10 +69,10 @@ class Archive:
 
 
 def listed_archives(table: str | Path, known: Mapping[str, Archive]) -> dict[str, Archive]:
-    """Archives with the sizes and checksums of a table in place of the published ones.
+    """Archives with the sizes and checksums of a table instead of the published ones.
 
     Args:
-        table: CSV with columns ``archive`` (a name of ``known``'s archives), ``bytes``,
+        table: CSV with columns ``archive`` (name of an archive in ``known``), ``bytes``,
             ``extracted_bytes`` and ``sha256``.
         known: archives by any key.
 
@@ -107,7 +108,7 @@ def obtain(
     num_threads: int = 1,
     remove_archive: bool = False,
 ) -> str:
-    """Fetch, verify, extract and check one archive, each as far as it is not done yet.
+    """Fetch, verify, extract and check one archive, skipping what is already done.
 
     Args:
         archive: what to fetch.
@@ -120,7 +121,7 @@ def obtain(
         A line to print.
 
     Raises:
-        UserError: it cannot be fetched, verified or extracted, or another process is at it.
+        UserError: it cannot be fetched, verified or extracted, or another process holds the lock.
     """
     zip_path, folder, _ = _places(archive, out)
     with disk_errors(out):
@@ -141,16 +142,16 @@ def obtain(
 
 
 def is_obtained(archive: Archive, out: str | Path) -> bool:
-    """Whether the archive's files are in their folder, checked, and none has gone since."""
+    """Whether the archive was extracted and checked, and no file has been lost since."""
     _, folder, _ = _places(archive, out)
     return (folder / STAMP).is_file() and _stamp(archive, folder).is_done(folder)
 
 
 def check_space(archives: Iterable[Archive], out: str | Path) -> None:
-    """See that archives and their files fit on the disk of ``out``, less what is there already.
+    """Check that the disk of ``out`` has room for the missing parts of archives and their files.
 
     Raises:
-        UserError: they do not.
+        UserError: it has not.
     """
     needed, names = 0, []
     for archive in archives:
@@ -168,7 +169,7 @@ def check_space(archives: Iterable[Archive], out: str | Path) -> None:
 
 
 def summarise(archive: Archive, out: str | Path, already: bool) -> str:
-    """One line about an archive that is there."""
+    """One line about an extracted archive."""
     _, folder, bad_list = _places(archive, out)
     count, size = folder_content(folder)
     line = f"{folder}: {'nothing to do, ' if already else ''}{count} files, {in_words(size)}"
@@ -181,14 +182,14 @@ def summarise(archive: Archive, out: str | Path, already: bool) -> str:
 
 
 def _places(archive: Archive, out: str | Path) -> tuple[Path, Path, Path]:
-    """The zip, the folder of its files, and the list of bad ones."""
+    """Paths of the zip, the folder of its files, and the list of bad files."""
     out = Path(out)
     bad_list = out / f"{archive.name}_bad_files.csv"
     return out / f"{archive.name}.zip", out / archive.name, bad_list
 
 
 def _unpack(archive: Archive, out: str | Path, num_threads: int) -> None:
-    """Extract and check; bad files are listed and stop nothing."""
+    """Extract and check the files; with a checksum list, bad files are listed and are no error."""
     zip_path, folder, bad_list = _places(archive, out)
     bound = 2 * archive.extracted_size
     damaged = extract(zip_path, folder, archive.top_folder, bound, num_threads)
@@ -210,7 +211,7 @@ def _has_list(archive: Archive, folder: Path) -> bool:
 
 
 def _stamp(archive: Archive, folder: Path) -> Fingerprint:
-    """An archive has too many files to list: their number and bytes tell that all are there."""
+    """Fingerprint with the number and bytes of the files, which are too many to list."""
     count, size = folder_content(folder)
     options = {"archive": archive.name, "checksums": dict(archive.checksums)}
     return Fingerprint("download", {**options, "files": count, "bytes": size})
@@ -232,7 +233,7 @@ def _read_bad(path: Path) -> list[list[str]]:
 
 @contextlib.contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    """Let one process at a time work on an archive; the lock dies with the process."""
+    """Let one process at a time work on an archive; the lock ends with the process."""
     with disk_errors(path):
         file = open(path, "w")  # noqa: SIM115 - closed below
     try:

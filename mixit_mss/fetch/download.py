@@ -1,9 +1,9 @@
-"""Fetch one large file over HTTP: in pieces, on several connections, through cuts and kills.
+"""Download one large file over HTTP in pieces, on several connections, and resume it after a kill.
 
-The file is known by its checksum, so pieces may come from different mirrors and on different days;
-a state file says what has come (see :mod:`mixit_mss.fetch.partial`).  A connection that fails goes
-on at the byte where it stopped, after a pause that doubles with each failure.  A server that does
-not know byte ranges gets one connection, which has to begin anew after a cut.
+The file is identified by its checksum, so pieces may come from different mirrors and on different
+days; a state file records what has arrived (see :mod:`mixit_mss.fetch.partial`).  A failed
+connection resumes at the byte where it stopped, after a pause that doubles with each failure.  A
+server without byte ranges gets a single connection, which starts over after a failure.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from mixit_mss.progress import ByteBar, byte_bar
 
 BLOCK_BYTES = 1 << 18
 MAX_PIECES = 2048
-# A server answers these to what may well succeed later; other 4xx answers are final.
+# Status codes of requests that may succeed later; other 4xx codes are final.
 PASSING = (408, 425, 429)
-GRACE_SECONDS = 2.0  # for connections to end
+GRACE_SECONDS = 2.0  # time for connections to end
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """How patiently and how greedily to fetch.
+    """Connections, retries and timeouts of a download.
 
     Attributes:
-        connections: connections at a time, where the server knows byte ranges.
-        attempts: failures in a row, without a byte between them, before a connection gives up.
-        first_wait: seconds after the first failure; doubled at each further one.
-        longest_wait: limit of that, in seconds.
+        connections: number of parallel connections, if the server supports byte ranges.
+        attempts: consecutive failures without a byte received before a connection gives up.
+        first_wait: seconds to wait after the first failure; doubled after each further one.
+        longest_wait: upper limit of the wait, in seconds.
         timeout: seconds without a byte that count as a failure.
-        piece_bytes: what one request asks for.
+        piece_bytes: bytes per request.
     """
 
     connections: int = 4
@@ -62,7 +62,7 @@ class Transfer:
     piece_bytes: int = 128 * 2**20
 
     def pause(self, failures: int, error: Exception) -> float:
-        """Seconds to wait after so many failures in a row, or as long as the server asks for."""
+        """Seconds to wait after consecutive failures, or longer if the server asks for it."""
         asked = error.headers.get("Retry-After", "") if isinstance(error, HTTPError) else ""
         doubled = self.first_wait * 2 ** (failures - 1)
         return min(max(doubled, _number(asked) or 0.0), self.longest_wait)
@@ -76,19 +76,19 @@ def fetch(
     size_tolerance: float = 0.0,
     transfer: Transfer | None = None,
 ) -> None:
-    """Have ``url`` as ``path``, complete and with the right checksum; go on where a kill stopped it.
+    """Download ``url`` to ``path`` and verify it; resume a download that was interrupted.
 
     Args:
         url: http or https.
-        path: appears only when it is verified.  One that is there already is verified, once.
+        path: appears only once it is verified.  An existing file is verified once.
         checksums: hexadecimal digests by name of the hash: ``sha1``, ``sha256``, ``md5``.
-        size: bytes to expect.
-        size_tolerance: by which fraction the real size may differ.
+        size: expected bytes.
+        size_tolerance: fraction by which the real size may differ.
         transfer: see :class:`Transfer`.
 
     Raises:
-        UserError: the server does not answer or has another file, the disk is full, or a checksum is
-            wrong.
+        UserError: the server does not answer or has another file, the disk is full, or a checksum
+            is wrong.
     """
     path, transfer = Path(path), transfer or Transfer()
     if path.exists():
@@ -115,14 +115,14 @@ def fetch(
 
 
 def good_note(path: Path) -> Path:
-    """The hidden file that says that ``path`` was verified."""
+    """The hidden file that records that ``path`` was verified."""
     return path.with_name(f".{path.name}.verified.json")
 
 
 def _fetch_all(
     url: str, path: Path, size: int, size_tolerance: float, transfer: Transfer
 ) -> PartialFile:
-    """All bytes of the file, not yet verified."""
+    """Download all bytes of the file, without verifying them."""
     partial = PartialFile.resume(path)
     if partial is not None and not partial.unfinished():
         return partial
@@ -147,10 +147,10 @@ def _fetch_all(
 
 
 def ask(url: str, transfer: Transfer) -> tuple[int, bool]:
-    """Bytes of the file at ``url``, and whether the server sends ranges of it.
+    """Size in bytes of the file at ``url``, and whether the server supports byte ranges.
 
     Raises:
-        UserError: no useful answer after half of the attempts.
+        UserError: there was no useful answer within half of the attempts.
     """
     for failures in itertools.count(1):
         try:
@@ -172,7 +172,7 @@ def ask(url: str, transfer: Transfer) -> tuple[int, bool]:
 
 
 class _Connections:
-    """Connections that take pieces of one file from a common list until none is left."""
+    """Connections that fetch pieces of one file from a shared queue until it is empty."""
 
     def __init__(
         self, url: str, partial: PartialFile, transfer: Transfer, bar: ByteBar, ranges: bool
@@ -182,18 +182,18 @@ class _Connections:
         self.waiting = deque(partial.unfinished())
         self.reading: set[http.client.HTTPResponse] = set()
         self.stop = threading.Event()
-        self.error: Exception | None = None  # of the network, last
-        self.failure: BaseException | None = None  # of anything else, which ends the transfer
+        self.error: Exception | None = None  # the last network error
+        self.failure: BaseException | None = None  # any other error, which ends the transfer
 
     def run(self) -> None:
-        """Return when the file is complete; the state is saved every second and at the end.
+        """Fetch until the file is complete; save the state every second and at the end.
 
         Raises:
-            UserError: every connection gave up, or the disk is full.
+            UserError: all connections gave up, or the disk is full.
         """
         count = max(1, min(self.transfer.connections, len(self.waiting))) if self.ranges else 1
         target = self._take_pieces if self.ranges else self._take_whole
-        # daemons: one that waits for a server to answer does not keep the program from ending
+        # daemons: a thread that waits for a server must not keep the program from ending
         workers = [
             threading.Thread(target=self._guarded, args=(target,), daemon=True)
             for _ in range(count)
@@ -216,10 +216,10 @@ class _Connections:
             raise _given_up(self.url, self.error, done) from self.error
 
     def _halt(self) -> None:
-        """Stop, and wake up connections that wait for bytes."""
+        """Stop all connections, and wake up those that wait for bytes."""
         self.stop.set()
         for response in list(self.reading):
-            with contextlib.suppress(OSError, ValueError):  # it has ended by itself
+            with contextlib.suppress(OSError, ValueError):  # it has already ended
                 duplicate = socket.socket(fileno=os.dup(response.fileno()))
                 duplicate.shutdown(socket.SHUT_RDWR)
                 duplicate.close()
@@ -232,7 +232,7 @@ class _Connections:
             self.stop.set()
 
     def _take_pieces(self) -> None:
-        """One connection: it retires when it fails too often, and leaves its piece to the others."""
+        """Run one connection; after too many failures it ends and leaves its piece to others."""
         failures = 0
         while not self.stop.is_set():
             try:
@@ -253,7 +253,7 @@ class _Connections:
                     return
 
     def _take_whole(self) -> None:
-        """The only connection to a server without ranges: every attempt begins at the first byte."""
+        """Run the only connection to a server without ranges; each attempt starts at byte 0."""
         for failures in itertools.count(1):
             self.partial.restart()
             self.bar.restart()
@@ -287,7 +287,7 @@ class _Connections:
             raise ConnectionError(f"the server sent '{sent}' for bytes from {position}")
 
     def _wait_after(self, error: Exception, failures: int) -> bool:
-        """Pause after a failure; false where there is no sense in another attempt."""
+        """Pause after a failure; return False if there should be no further attempt."""
         self.error = error
         if _is_final(error):
             self.stop.set()
@@ -299,7 +299,7 @@ class _Connections:
 
 
 def _any_works(workers: Sequence[threading.Thread], seconds: float) -> bool:
-    """Whether any thread goes on after that time."""
+    """Whether any thread is still alive after ``seconds``."""
     end = time.monotonic() + seconds
     for worker in workers:
         worker.join(max(0.0, end - time.monotonic()))
@@ -311,17 +311,17 @@ def _open(url: str, transfer: Transfer, span: str | None = None) -> http.client.
     try:
         request = urllib.request.Request(url, headers=headers | ({"Range": span} if span else {}))
         return urllib.request.urlopen(request, timeout=transfer.timeout)
-    except ValueError as error:  # of this address, or of one that it redirects to
+    except ValueError as error:  # this URL, or one that it redirects to, is invalid
         raise UserError(f"{url} is, or leads to, no address of the web ({error})") from error
 
 
 def _number(text: str) -> int | None:
-    """A whole number of a header; None where it is none, or larger than any file."""
+    """Parse a whole number from a header; None if it is not one, or larger than any file."""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether the same request would fail again, however long one waits."""
+    """Whether the same request would fail again after any wait."""
     if isinstance(error, HTTPError):
         error.close()
         return 400 <= error.code < 500 and error.code not in PASSING
@@ -342,7 +342,7 @@ def _given_up(url: str, error: Exception | None, done: str) -> UserError:
 
 
 def _mismatch(path: Path, checksums: Mapping[str, str], name: str) -> str:
-    """What is wrong with the file's checksums; empty if nothing is."""
+    """Describe which checksums of the file are wrong; empty if none is."""
     hashes = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in checksums}
     with open(path, "rb") as file, byte_bar(f"verifying {name}", path.stat().st_size) as bar:
         while block := file.read(4 * BLOCK_BYTES):
@@ -363,7 +363,7 @@ def _identity(path: Path, checksums: Mapping[str, str]) -> dict:
 
 
 def _note_good(path: Path, verified: Path, checksums: Mapping[str, str]) -> None:
-    """Note that ``verified``, which is or becomes ``path``, need not be verified again."""
+    """Record that ``verified``, which is or becomes ``path``, need not be verified again."""
     write_json(good_note(path), _identity(verified, checksums))
 
 

@@ -1,11 +1,11 @@
 """Extract a large zip file without trusting it, and verify the files by the corpus's own checksums.
 
-Every member is looked at before anything is written: it has to be a plain file that stays inside
-the folder, and all together may not exceed a bound.  Each is then decompressed straight into its
-place under a temporary name, so that what has its name is complete and a killed extraction goes on
-with what is missing.  `zipfile` reads the list of members; their bytes are decompressed here, because
-it decompresses as much input as it is asked for output, and 45 bytes of bzip2 can hold 45 MB.  Threads
-suffice: decompression and hashes run outside the interpreter's lock.
+Every member is checked before anything is written: it must be a plain file that stays inside the
+folder, and all members together must not exceed a bound.  Each member is then decompressed in place
+under a temporary name, so a file with its final name is complete, and an interrupted extraction
+resumes with the missing files.  `zipfile` reads the list of members, but we decompress their bytes:
+`zipfile` decompresses as much input as it is asked for output, and 45 bytes of bzip2 can hold
+45 MB.  Threads suffice, since decompression and hashing release the GIL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mixit_mss.progress import byte_bar
 
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 ENCRYPTED = 0x1
-LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., bytes of the name and of the extra field
+LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., lengths of the name and the extra field
 BLOCK_BYTES = 1 << 16
 # The temporary names of `atomic_path`, which only a kill leaves behind.
 BadFile = tuple[str, str]
@@ -40,7 +40,7 @@ BadFile = tuple[str, str]
 
 
 class Damaged(Exception):
-    """A member whose bytes cannot be had."""
+    """A member that cannot be decompressed or has the wrong length or CRC."""
 
 
 def extract(
@@ -50,17 +50,18 @@ def extract(
 
     Args:
         archive: the zip; members may be stored, or compressed by deflate or bzip2.
-        folder: their place; made if there is none.
-        top_folder: folder in which all members have to lie, and which is left out of their paths;
-            empty if there is none.
-        max_bytes: bound on the bytes of all members, decompressed.
-        num_threads: members worked on at a time.
+        folder: destination; created if missing.
+        top_folder: folder that must contain all members, and is removed from their paths; empty if
+            there is none.
+        max_bytes: bound on the decompressed bytes of all members.
+        num_threads: members extracted at a time.
 
     Returns:
-        Members that are damaged; they are left out.
+        Damaged members, which are skipped.
 
     Raises:
-        UserError: not a zip, a member that no honest archive has, or no room; nothing was written.
+        UserError: the file is not a zip, has a malicious or unsupported member, or there is no room
+            on the disk; no member was written.
     """
     folder, bad = Path(folder), []
     try:
@@ -93,11 +94,12 @@ def extract(
 def checked_members(
     members: Iterable[zipfile.ZipInfo], archive: str | Path, top_folder: str, max_bytes: int
 ) -> dict[str, zipfile.ZipInfo]:
-    """Files of a zip by their path below the folder to extract to; folders are left out.
+    """Files of a zip, without folders, by their path below the folder to extract to.
 
     Raises:
-        UserError: a path that is absolute, climbs or lies elsewhere, the same path twice, a link or
-            device, an encrypted or strangely compressed member, or more than ``max_bytes`` in all.
+        UserError: a path is absolute, contains ``..``, lies outside ``top_folder`` or occurs twice;
+            a member is a link, a device, encrypted or compressed by an unknown method; or the total
+            exceeds ``max_bytes``.
     """
     found: dict[str, zipfile.ZipInfo] = {}
     total = 0
@@ -127,8 +129,8 @@ def check_sums(folder: str | Path, listing: str, num_threads: int = 1) -> list[B
     """Compare the files of a folder with a list of ``sha1  path`` lines in it.
 
     Returns:
-        Files that are missing, unreadable or not as listed, and lines that make no sense; the list
-        itself if it is missing.
+        Files that are missing, unreadable or do not match, and invalid lines; the list itself if it
+        is missing.
     """
     folder, bad = Path(folder), []
     try:
@@ -160,7 +162,7 @@ def check_sums(folder: str | Path, listing: str, num_threads: int = 1) -> list[B
 
 
 def in_threads(work: Callable[[Any], None], jobs: Iterable[Any], num_threads: int) -> None:
-    """Call ``work`` with every job; the first exception lets the others finish and is raised."""
+    """Call ``work`` with every job; after an exception, finish running jobs and raise it."""
     waiting, lock, stop = iter(jobs), threading.Lock(), threading.Event()
 
     def take_jobs() -> None:
@@ -218,7 +220,8 @@ def decompressed(archive: int, member: zipfile.ZipInfo) -> Iterator[bytes]:
     """Bytes of a member, in blocks of at most ``BLOCK_BYTES``; ``archive`` is an open descriptor.
 
     Raises:
-        Damaged: they have another length or CRC than the archive's list says, or make no sense.
+        Damaged: they cannot be decompressed, or their length or CRC differs from the archive's
+            list.
     """
     unpack = {zipfile.ZIP_BZIP2: _bunzip, zipfile.ZIP_DEFLATED: _inflate}.get(member.compress_type)
     blocks = _stored(archive, member)
@@ -233,7 +236,7 @@ def decompressed(archive: int, member: zipfile.ZipInfo) -> Iterator[bytes]:
     except (EOFError, zlib.error) as error:
         raise Damaged from error
     except OSError as error:
-        if error.errno is None:  # bz2 says so of bytes that it cannot decompress
+        if error.errno is None:  # how bz2 reports invalid data
             raise Damaged from error
         raise
     if (size, crc) != (member.file_size, member.CRC):
@@ -241,7 +244,7 @@ def decompressed(archive: int, member: zipfile.ZipInfo) -> Iterator[bytes]:
 
 
 def _stored(archive: int, member: zipfile.ZipInfo) -> Iterator[bytes]:
-    """Bytes of a member as they are in the archive; read by position, so that threads can share it."""
+    """Compressed bytes of a member, read by position so that threads can share the file."""
     header = os.pread(archive, LOCAL_HEADER.size, member.header_offset)
     if len(header) < LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
         raise Damaged
@@ -274,7 +277,7 @@ def _inflate(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _clean(folder: Path) -> dict[str, int]:
-    """Bytes of every file below ``folder`` by path; leftovers of a kill are deleted."""
+    """Delete leftovers of killed processes; return the bytes of every other file by path."""
     sizes = {}
     for parent, _, names in os.walk(folder):
         for name in names:

@@ -1,8 +1,9 @@
-"""A file that arrives in pieces, in any order; a killed download resumes from it.
+"""A partly downloaded file, whose pieces arrive in any order, and from which a download resumes.
 
-``NAME.partial`` has its full length from the start, with holes where nothing has come yet.
-``NAME.partial.json`` says how much of every piece has come.  The bytes are on the disk before the
-state claims them, so it is true after a kill or a power cut, and at worst a second or so behind.
+``NAME.partial`` has its full length from the start, with holes where nothing has arrived yet.
+``NAME.partial.json`` records how much of every piece has arrived.  Bytes are flushed to the disk
+before the state records them, so the state is correct after a kill or a power cut, and at worst
+about a second old.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from mixit_mss.files import write_json
 
 
 class PartialFile:
-    """The bytes of ``path`` that have come so far.
+    """The bytes of ``path`` that have arrived so far.
 
     Attributes:
         size: bytes of the whole file.
-        received: bytes that have come of each piece, counted from the piece's start.  A piece is
+        received: bytes of each piece that have arrived, counted from the piece's start.  A piece is
             written by one thread at a time.
     """
 
@@ -32,7 +33,7 @@ class PartialFile:
 
     @classmethod
     def create(cls, path: Path, size: int, piece_bytes: int) -> PartialFile:
-        """An empty one, in place of whatever was there."""
+        """Create an empty partial file, replacing an existing one."""
         data, state = partial_paths(path)
         state.unlink(missing_ok=True)
         with disk_errors(data), open(data, "wb") as file:
@@ -43,24 +44,24 @@ class PartialFile:
 
     @classmethod
     def resume(cls, path: Path) -> PartialFile | None:
-        """The one that a former process left, if its state makes sense."""
+        """Open the partial file that an earlier process left; None if its state is invalid."""
         state = _read_state(path)
         if state is None:
             return None
         return cls(path, state["size"], state["piece_bytes"], state["received"])
 
     def span(self, piece: int) -> tuple[int, int]:
-        """First byte of a piece that has not come yet, and the piece's end."""
+        """First missing byte of a piece, and the piece's end."""
         start = piece * self.piece_bytes
         return start + self.received[piece], min(start + self.piece_bytes, self.size)
 
     def unfinished(self) -> list[int]:
-        """Pieces of which something is still to come."""
+        """Pieces that are not complete."""
         spans = map(self.span, range(len(self.received)))
         return [piece for piece, (position, end) in enumerate(spans) if position < end]
 
     def write(self, piece: int, block: bytes) -> None:
-        """Put the next bytes of a piece in their place.
+        """Write the next bytes of a piece.
 
         Raises:
             UserError: the disk is full, or cannot be written.
@@ -74,11 +75,11 @@ class PartialFile:
         self.received[piece] += len(block)
 
     def restart(self) -> None:
-        """Count nothing as received."""
+        """Mark all pieces as not received."""
         self.received = [0] * len(self.received)
 
     def save(self) -> None:
-        """Make the state say what has come; the bytes first."""
+        """Flush the bytes to disk, then write the state."""
         received = list(self.received)
         with disk_errors(self.data):
             os.fsync(self._file.fileno())
@@ -86,41 +87,41 @@ class PartialFile:
             write_json(self.state, state)
 
     def close(self) -> None:
-        """Let go of the file; what has come stays."""
+        """Close the file; the received bytes stay."""
         self._file.close()
 
     def finish(self) -> None:
-        """Give the complete file its name."""
+        """Rename the complete file to its final name."""
         self.close()
         os.replace(self.data, self.path)
         self._remove_state()
 
     def delete(self) -> None:
-        """Throw away what has come."""
+        """Delete the received bytes and the state."""
         self.close()
         self._remove_state()
         self.data.unlink(missing_ok=True)
 
     def _remove_state(self) -> None:
-        """The state, and what processes that were killed while they wrote it have left."""
+        """Remove the state, and temporary files of processes that were killed while writing it."""
         unwritten = f".{glob.escape(self.state.stem)}.*.partial{self.state.suffix}"
         for path in (self.state, *self.state.parent.glob(unwritten)):
             path.unlink(missing_ok=True)
 
 
 def partial_paths(path: Path) -> tuple[Path, Path]:
-    """Where the bytes of an unfinished ``path`` are, and its state."""
+    """Paths of the bytes and of the state of an unfinished ``path``."""
     return path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.partial.json")
 
 
 def received_bytes(path: Path) -> int:
-    """How much of ``path`` has come so far; 0 where nothing is known."""
+    """Bytes of ``path`` received so far; 0 if unknown."""
     state = _read_state(path)
     return sum(state["received"]) if state else 0
 
 
 def _read_state(path: Path) -> dict | None:
-    """State of an unfinished file, or None where it is missing or does not fit the bytes."""
+    """State of an unfinished file; None if it is missing, invalid or does not match the bytes."""
     data, state_path = partial_paths(path)
     try:
         state = json.loads(state_path.read_text(encoding="utf-8"))

@@ -1,1 +1,1 @@
-"""Stages 1 and 2: songs checked, stored and cut; what training may read of them."""
+"""Stages 1 and 2: check, store and segment songs, and list what training may read."""

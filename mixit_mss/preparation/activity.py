@@ -1,13 +1,14 @@
 """Where a stem is active: the source activity detection of BSRNN (arXiv 2209.15174, section IV-A).
 
-A stem is cut into overlapping segments of ten chunks each.  A chunk is active if its energy passes
-a threshold that follows the stem's own level, and a segment stays if enough of its chunks are.
+A stem is cut into overlapping segments of ten chunks each.  A chunk is active if its energy exceeds
+a threshold that adapts to the stem's level, and a segment is kept if enough of its chunks are
+active.
 
-Neither paper defines "energy".  Here it is the sum of squares over samples and channels, as in
-the authors' code, because the lower bound of the threshold, 1e-3, only makes sense so: over 0.6 s
-of 44.1 kHz stereo it lies 77 dB below full scale, a gate for what cannot be heard, and above it the
-quantile decides.  As a mean square 1e-3 would be 30 dB below full scale, which discards soft
-vocals and most bass lines.  ``energy="mean"`` is there for those who mean that.
+Neither paper defines "energy".  Here it is the sum of squares over samples and channels, as in the
+authors' code, because only then does the lower bound of the threshold, 1e-3, make sense: over 0.6 s
+of 44.1 kHz stereo it is 77 dB below full scale, which gates out only what is inaudible, and above
+it the quantile decides.  As a mean square, 1e-3 would be 30 dB below full scale and discard soft
+vocals and most bass lines.  ``energy="mean"`` selects that reading.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ class ActivityRule:
 
     Attributes:
         segment_seconds: length of a segment.
-        hop_seconds: distance of two starts, a multiple of a chunk.
+        hop_seconds: step between segments, a multiple of the chunk length.
         num_chunks: chunks per segment.
         quantile: this quantile of all chunk energies of the track is the threshold ...
-        min_threshold: ... but not less than this.
-        silent_energy: silent chunks count as this.
-        min_active: active chunks that keep a segment.
+        min_threshold: ... but at least this.
+        silent_energy: energy assigned to silent chunks.
+        min_active: a segment with at least this many active chunks is kept.
         energy: "sum" of squares, or "mean" square.
     """
 
@@ -57,7 +58,7 @@ ACTIVITY_RULES = {
 def active_segments(
     waveform: np.ndarray, sample_rate: int, rule: ActivityRule = ACTIVITY_RULES["paper"]
 ) -> SegmentTable:
-    """Segments of a whole stem (channel, sample), and in which of them it is active."""
+    """Segments of a whole stem (channel, sample), with ``kept`` where the stem is active."""
     meter = PowerMeter(sample_rate, rule.chunk_seconds)
     meter.add(waveform)
     return active_table(meter, sample_rate, rule)
@@ -66,15 +67,15 @@ def active_segments(
 def active_table(
     meter: PowerMeter, sample_rate: int, rule: ActivityRule = ACTIVITY_RULES["paper"]
 ) -> SegmentTable:
-    """Like :func:`active_segments`, from the meter through which a stem was streamed.
+    """Like :func:`active_segments`, for a stem that was streamed through a meter.
 
     Args:
-        meter: has seen the stem, with intervals of ``rule.chunk_seconds``.
+        meter: has measured the stem, with intervals of ``rule.chunk_seconds``.
         sample_rate: Hz, of the starts to return.
         rule: the constants.
 
     Raises:
-        ValueError: the hop is no whole number of chunks.
+        ValueError: the hop is not a whole number of chunks.
     """
     hop = whole_ratio(rule.hop_seconds, rule.chunk_seconds, "hop")
     energy = meter.energy if rule.energy == "sum" else meter.power

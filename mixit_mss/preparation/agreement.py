@@ -9,21 +9,21 @@ import numpy as np
 from mixit_mss.names import printable
 
 SUM_DB = 20.0
-"""Below this the mixture holds a tenth of its amplitude or more that is in no stem: a level, an
-effect, or an instrument more.  Nothing that is separated from it can be nearer to the stems."""
+"""Below this, a tenth or more of the mixture's amplitude is in no stem: a level change, an effect
+or an extra instrument.  Estimates from such a mixture cannot come closer to the stems."""
 MOST_DB = 120.0  # of an exact sum
 NAMED = 3
 
 
 class Agreement:
-    """The SNR of a mixture against what it has beside the sum of its stems, block by block."""
+    """SNR of a mixture relative to its difference from the sum of its stems, block by block."""
 
     def __init__(self) -> None:
         self._mixture = self._rest = 0.0
         self._comparable = True
 
     def add(self, blocks: Mapping[str, np.ndarray | None]) -> None:
-        """Take a block (channel, sample) of ``mixture`` and of each stem; None after a file's end."""
+        """Add a block (channel, sample) of ``mixture`` and each stem; None after a file's end."""
         arrays = {stem: block for stem, block in blocks.items() if block is not None}
         if len(arrays) < len(blocks) or len({array.shape for array in arrays.values()}) > 1:
             self._comparable = False
@@ -35,7 +35,7 @@ class Agreement:
 
     @property
     def decibels(self) -> float | None:
-        """At most 120; None if the files are not alike, or the mixture is silent."""
+        """At most 120; None if the files differ in shape or the mixture is silent."""
         if not self._comparable or not 0 < self._mixture < np.inf:
             return None
         ratio = max(self._rest / self._mixture, 10 ** (-MOST_DB / 10))
@@ -43,7 +43,7 @@ class Agreement:
 
 
 def agreement_text(of_songs: Sequence[tuple[str, float]]) -> str:
-    """A line on songs and their SNRs, and one on those that are too far off."""
+    """One line with the range of the songs' SNRs, and a note about songs below ``SUM_DB``."""
     if not of_songs:
         return ""
     values = [value for _, value in of_songs]

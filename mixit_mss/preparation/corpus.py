@@ -1,10 +1,10 @@
-"""Stage 1 over a whole corpus: every song once, a journal to resume from, three tables at the end.
+"""Stage 1 for a whole corpus: prepare every song, keep a journal to resume from, write the tables.
 
-A journal knows the songs that are done (see :mod:`mixit_mss.preparation.journal`).  The tables are made from
-it in the order of the songs, whatever the order in which they were finished.
+The journal records finished songs (see :mod:`mixit_mss.preparation.journal`).  The three tables are
+made from it in the order of the songs, not in the order in which they finished.
 
-Several machines can share the songs: each does its shard and keeps a journal of its own, and a run
-without a shard finds all of them and writes the tables.
+Several machines can share the work: each prepares its shard and keeps its own journal, and a run
+without a shard reads all journals and writes the tables.
 """
 
 from __future__ import annotations
@@ -72,21 +72,21 @@ def build_corpus(
 
     Args:
         records: the corpus, as listed by a module of ``corpora``.
-        settings: how to store and to segment.
+        settings: how to store and segment songs.
         folder: gets ``audio/``, ``tracks.csv``, ``segments.csv`` and ``rejected.csv``.
-        num_processes: how many songs are worked on at a time.
-        valid_fraction: share of the songs without a split that become split "valid", the others
-            "train"; see :func:`draw_validation`.
-        shard: do only this share of the songs, and leave the tables to a call without a shard.
-        left_out: path, reason and detail of files that lie there and are in no song, to be listed
-            in ``rejected.csv``.
+        num_processes: number of songs to prepare at a time.
+        valid_fraction: share of the songs without a split that go to split "valid", the others go
+            to "train"; see :func:`draw_validation`.
+        shard: prepare only this share of the songs; a call without a shard writes the tables.
+        left_out: path, reason and detail of files of the corpus that belong to no song, to list in
+            ``rejected.csv``.
 
     Returns:
         A summary to print.
 
     Raises:
-        UserError: ``folder`` holds something else, cannot be written, or no song can be used; a
-            song is listed twice, or lies in ``folder``.
+        UserError: ``folder`` holds other files or cannot be written, no song can be used, or a song
+            is listed twice or lies in ``folder``.
     """
     folder = Path(folder)
     songs = group_songs(records)
@@ -104,7 +104,7 @@ def build_corpus(
         return f"{folder}: shard {shard}, {len(songs)} songs done"
     outcomes = _prepare_all(songs, keys, settings, folder, num_processes, journal, done)
     manifest, rejected = assemble(songs, outcomes, settings, folder, valid_fraction, left_out)
-    # The stamp goes first: between two tables nothing may look finished.
+    # Remove the stamp first, so that half-written tables never look finished.
     (folder / STAMP).unlink(missing_ok=True)
     sweep(folder)
     write_table(folder / "rejected.csv", rejected)
@@ -133,7 +133,7 @@ def is_built(
 
 
 class _Known(NamedTuple):
-    """What is known of some songs: their keys, the finished corpus, what is done of it."""
+    """The songs' keys, the fingerprint of the finished corpus, the journal, and finished songs."""
 
     keys: list[str]
     wanted: Fingerprint
@@ -163,7 +163,7 @@ def _look_up(
 
 
 def group_songs(records: Iterable[Record]) -> list[Song]:
-    """Records of one song and split together, sorted by split and name; names are printable."""
+    """Group records by song and split, sorted by split and name; names become printable."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record.split, printable(record.song)), []).append(record)
@@ -186,9 +186,9 @@ def assemble(
     valid_fraction: float,
     left_out: Sequence[tuple[str, str, str]] = (),
 ) -> tuple[Manifest, pd.DataFrame]:
-    """The manifest of what is kept and the table of what is not, in the order of ``songs``.
+    """Make the manifest of kept tracks and the table of rejected ones, in the order of ``songs``.
 
-    Of unlabelled songs with the same decoded samples the first is kept.
+    Of unlabelled songs with the same decoded samples, only the first is kept.
     """
     unlabelled = isinstance(settings, UnlabelledSettings)
     first_with: dict[str, str] = {}
@@ -230,9 +230,10 @@ def assemble(
 
 
 def with_splits(records: Sequence[Record], fraction: float) -> list[Record]:
-    """The records with "valid" or "train" where they have no split: a song's stems stay together.
+    """Assign "valid" or "train" to records without a split; all stems of a song get the same one.
 
-    For songs with stems, whose split tells what stage 1 does to them; see :func:`draw_validation`.
+    For songs with stems, which stage 1 treats according to their split; see
+    :func:`draw_validation`.
     """
     drawn = draw_validation({record.song for record in records if not record.split}, fraction)
     return [
@@ -244,9 +245,9 @@ def with_splits(records: Sequence[Record], fraction: float) -> list[Record]:
 
 
 def draw_validation(names: Iterable[str], fraction: float) -> set[str]:
-    """Songs held out for validation, by a hash of the name: adding songs moves no other song.
+    """Choose the validation songs by a hash of their names, so that adding songs moves no other.
 
-    At least two are held out of four or more, since a mixture of mixtures needs two.
+    Of four songs or more at least two are held out, since a mixture of mixtures needs two.
     """
     place = {
         name: int(hashlib.sha256(name.encode()).hexdigest()[:13], 16) / 16**13 for name in names
@@ -264,7 +265,7 @@ def summarise(
     songs: Sequence[Song],
     outcomes: Sequence[Outcome],
 ) -> str:
-    """A few lines that say what was kept and what was not."""
+    """Summarise in a few lines what was kept and what was rejected."""
     lines = [f"{folder}: {manifest.tracks['song'].nunique()} of {len(songs)} songs kept"]
     for split in SPLITS:
         part = manifest.select(split=split)
@@ -301,7 +302,7 @@ def _prepare_all(
     done: dict[str, Outcome],
     shard: Shard | None = None,
 ) -> list[Outcome]:
-    """Outcomes in the order of ``songs``; those in ``done`` are taken from there."""
+    """Outcomes in the order of ``songs``; songs in ``done`` are not prepared again."""
     from mixit_mss.progress import counted
 
     outcomes = dict(done)
@@ -320,7 +321,7 @@ def _prepare_all(
 
 
 def _finished(folder: Path) -> tuple[Manifest, pd.DataFrame] | None:
-    """The tables of a finished run, if all of them and all audio are there."""
+    """Manifest and ``rejected.csv`` of a finished run, or None if a table or audio is missing."""
     try:
         rejected = pd.read_csv(folder / "rejected.csv", dtype=str, keep_default_na=False)
         return read_manifest(folder), rejected
@@ -329,7 +330,7 @@ def _finished(folder: Path) -> tuple[Manifest, pd.DataFrame] | None:
 
 
 def _check_songs(songs: list[Song], settings: Settings, folder: Path) -> None:
-    """See that no two songs would be stored under one name, and that none is where we delete."""
+    """Check that no two songs would be stored under one name, and that none lies in ``folder``."""
     ours = os.path.join(os.path.abspath(folder), "")
     seen: dict[str, str] = {}
     for song in songs:
@@ -346,7 +347,7 @@ def _check_songs(songs: list[Song], settings: Settings, folder: Path) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    """Make the folder, or see that it is one of ours: what is not listed in it gets deleted."""
+    """Make the folder, or check that it is one of ours, since unlisted audio in it is deleted."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / JOURNAL).exists():
         raise UserError(f"'{folder}' holds other files; name a new folder to write to")
     try:
@@ -358,12 +359,12 @@ def _check_folder(folder: Path) -> None:
 
 
 def _prune(folder: Path, stored: set[str], wanted: set[str]) -> None:
-    """Delete stored audio that the tables list no more, and what killed processes left.
+    """Delete stored audio that the tables no longer list, and leftovers of killed processes.
 
     Args:
         folder: of the corpus.
-        stored: paths relative to it of all audio that the journals know of.
-        wanted: absolute paths of what is listed now.
+        stored: paths, relative to ``folder``, of all audio in the journals.
+        wanted: absolute paths of the audio listed now.
     """
     wanted = {os.path.abspath(path) for path in wanted}
     for path in (folder / name for name in stored):

@@ -29,18 +29,18 @@ READERS = 8
 
 
 def join_corpora(corpora: dict[str, list[str]], folder: str | Path) -> str:
-    """Write ``folder/<kind>.tracks.csv`` and ``.segments.csv`` of every kind with corpora.
+    """Write ``folder/<kind>.tracks.csv`` and ``.segments.csv`` for every kind that has corpora.
 
     Args:
-        corpora: kind ("unlabelled", "labelled") to folders that stage 1 wrote.
-        folder: where the manifests go.
+        corpora: maps each kind ("unlabelled", "labelled") to folders that stage 1 wrote.
+        folder: gets the manifests.
 
     Returns:
         A summary to print.
 
     Raises:
-        UserError: a table or a file is missing or they disagree, splits share a song, or a song for
-            validation or test is among the unlabelled ones.
+        UserError: a table or a file is missing, a file differs from its table, splits share a song,
+            or a song of the validation or test set is among the unlabelled songs.
     """
     corpora = {kind: names for kind, names in corpora.items() if names}
     if not corpora:
@@ -61,7 +61,7 @@ def join_corpora(corpora: dict[str, list[str]], folder: str | Path) -> str:
     parts = {kind: _parts(kind, names) for kind, names in corpora.items()}
     _check_leaks(parts)
     manifests = {kind: _join(kind, corpora[kind], parts[kind]) for kind in corpora}
-    # The stamp goes first: between two tables nothing may look finished.
+    # Remove the stamp first, so that half-written tables never look finished.
     (folder / STAMP).unlink(missing_ok=True)
     sweep(folder)
     for kind, manifest in manifests.items():
@@ -71,10 +71,10 @@ def join_corpora(corpora: dict[str, list[str]], folder: str | Path) -> str:
 
 
 def check_headers(manifest: Manifest) -> None:
-    """Compare length, rate and channels of every file with the table.
+    """Compare length, sample rate and channels of every file with the table.
 
-    The length only where a header states it: to decode the others again, which stage 1 has just
-    counted, would take as long as stage 1.
+    The length is compared only if the header states it: decoding the other files again, as stage 1
+    did, would take as long as stage 1.
 
     Raises:
         UserError: names the first file that differs.
@@ -99,7 +99,7 @@ def check_headers(manifest: Manifest) -> None:
 
 
 def check_disjoint(manifest: Manifest) -> None:
-    """See that no song is in two splits.
+    """Check that no song is in two splits.
 
     Raises:
         UserError: names one such song.
@@ -122,7 +122,7 @@ def _tables(name: str) -> tuple[Path, Path]:
 
 
 def _parts(kind: str, names: list[str]) -> list[Manifest]:
-    """The tables of all corpora of one kind, seen to be right."""
+    """Read and check the tables of all corpora of one kind."""
     parts = []
     for name in names:
         part = read_manifest(name)
@@ -138,7 +138,7 @@ def _parts(kind: str, names: list[str]) -> list[Manifest]:
 
 
 def _check_leaks(parts: dict[str, list[Manifest]]) -> None:
-    """See that no song for validation or test is heard in pre-training."""
+    """Check that no song of the validation or test set is used in pre-training."""
     unlabelled, labelled = (parts.get(kind, []) for kind in ("unlabelled", "labelled"))
     pairs = [
         pair for one in unlabelled for other in labelled for pair in shared_samples(one, other)
@@ -151,7 +151,7 @@ def _check_leaks(parts: dict[str, list[Manifest]]) -> None:
 
 
 def _join(kind: str, names: list[str], parts: list[Manifest]) -> Manifest:
-    """Manifest of all corpora of one kind; with several, songs get the corpus's name in front."""
+    """Manifest of all corpora of one kind; if several, songs are prefixed with the corpus name."""
     if len(names) > 1:
         for name, part in zip(names, parts, strict=True):
             corpus = printable(Path(name).name)

@@ -1,9 +1,9 @@
 """``.journal.jsonl``: the outcome of every song of a corpus, from which a killed stage 1 resumes.
 
-A line carries a key of the settings and of the song's files (their names, sizes and times, not their
-folders: they may be moved), so a song is done again only if its files or the settings changed.  Lines
-of songs that are no longer wanted stay until the tables are written: they tell which audio is ours to
-delete.
+Each line has a key made of the settings and the song's files (names, sizes and modification times,
+but not folders, since songs may be moved).  So a song is prepared again only if its files or the
+settings changed.  Lines of songs that are no longer wanted stay until the tables are written, since
+they tell which stored audio we may delete.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mixit_mss.preparation.song import (
 
 JOURNAL = ".journal.jsonl"
 SHARD_JOURNAL = ".journal.{}-of-{}.jsonl"
-# Raise it when a change of the code makes stored results differ.
+# Increment it when a code change makes stored results differ.
 VERSION = 3
 
 NUMBERS = ("frames", "sample_rate", "channels", "stored_bytes", "segment_frames")
@@ -39,7 +39,7 @@ Note = Callable[[str, Song, Outcome], None]
 
 @dataclass
 class Journal:
-    """The lines of all journals of a corpus by their keys: song's files as they were, outcome."""
+    """The lines of all journals of a corpus, by key; each has the song's files and its outcome."""
 
     lines: dict[str, dict] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ class Journal:
         return {track["path"] for track in tracks if track["path"] != track["source"]}
 
     def outcome(self, key: str, song: Song) -> Outcome | None:
-        """What became of a song, with its files where they are today; None if it was not done."""
+        """Outcome of a song, with the current paths of its files; None if it was not prepared."""
         if (line := self.lines.get(key)) is None:
             return None
         moved = dict(zip(line["files"], [path for _, path in song.files], strict=False))
@@ -67,10 +67,10 @@ class Journal:
         return Outcome(tracks, rejected, line.get("mixture_snr"), line.get("heard", ""))
 
     def done(self, songs: Mapping[str, Song], folder: Path) -> dict[str, Outcome]:
-        """Outcomes of the songs that need not be done again, by their keys.
+        """Outcomes, by key, of the songs that need not be prepared again.
 
-        Audio that was stored must be there with its size, but for songs with the samples of one that
-        comes before them: see :func:`mixit_mss.preparation.corpus.assemble`.
+        Their stored audio must exist with its recorded size, except for songs with the same samples
+        as an earlier one; see :func:`mixit_mss.preparation.corpus.assemble`.
         """
         found: dict[str, Outcome] = {}
         stored: set[str] = set()
@@ -87,13 +87,13 @@ class Journal:
     def going_on(
         self, folder: Path, keys: Collection[str], shard: Shard | None = None
     ) -> Iterator[Note]:
-        """Give a function that adds a line: (key, song, outcome).
+        """Open the journal and yield a function (key, song, outcome) that adds a line.
 
-        The journal of a shard holds the songs with these ``keys``, the other one all that is known.
+        A shard's journal starts with the known songs among ``keys``, the main one with all.
         """
         path = folder / (SHARD_JOURNAL.format(*shard) if shard else JOURNAL)
         known = [line for key, line in self.lines.items() if not shard or key in keys]
-        # Written anew, because a killed run can leave half a line at the end.
+        # Rewrite it, because a killed run can leave half a line at the end.
         write_text(path, "".join(json.dumps(line) + "\n" for line in known))
         with open(path, "a", encoding="utf-8") as file:
 
@@ -107,7 +107,7 @@ class Journal:
 
 
 def key_of_song(song: Song, settings: Settings) -> str:
-    """Changes when the settings or any file of the song change."""
+    """Key of a song, which changes when the settings or any file of the song change."""
     files = []
     for stem, path in song.files:
         try:
@@ -122,7 +122,7 @@ def key_of_song(song: Song, settings: Settings) -> str:
 
 
 def read_journals(folder: Path) -> Journal:
-    """The lines of a corpus's journals, of all shards."""
+    """Read all journals of a corpus, including those of shards."""
     journal = Journal()
     for path in (folder / JOURNAL, *folder.glob(SHARD_JOURNAL.format("*", "*"))):
         if not path.is_file():
@@ -133,12 +133,12 @@ def read_journals(folder: Path) -> Journal:
                 _check(line)
                 journal.lines[line["key"]] = line
             except (ValueError, TypeError, KeyError, RecursionError):
-                continue  # half a line of a killed run
+                continue  # incomplete line of a killed run
     return journal
 
 
 def write_journal(folder: Path, done: Iterable[tuple[str, Song, Outcome]]) -> None:
-    """Make a journal of exactly these songs; those of shards go."""
+    """Write a journal of exactly these songs, and remove the journals of shards."""
     lines = (json.dumps(_line(key, song, outcome)) + "\n" for key, song, outcome in done)
     write_text(folder / JOURNAL, "".join(lines))
     for merged in folder.glob(SHARD_JOURNAL.format("*", "*")):
@@ -150,7 +150,7 @@ def _line(key: str, song: Song, outcome: Outcome) -> dict:
 
 
 def _check(line: dict) -> None:
-    """Raise ValueError or the like for what is no line of ours."""
+    """Raise ValueError or a similar error if this is not a valid line."""
     texts, numbers = [line["key"], line.get("heard", ""), *line["files"]], []
     for row in line["rejected"]:
         path, reason, detail = row
@@ -172,7 +172,7 @@ def _check(line: dict) -> None:
 
 def _is_stored(track: PreparedTrack, folder: Path) -> bool:
     if track.path == track.source:
-        return True  # its key tells whether it changed
+        return True  # its key covers changes of the file
     try:
         return (folder / track.path).stat().st_size == track.stored_bytes
     except OSError:

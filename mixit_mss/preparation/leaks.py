@@ -1,7 +1,7 @@
 """Find validation and test songs that are also among the unlabelled songs of pre-training.
 
-They are known by their samples, as the tables of stage 1 have them, and by the files that they came
-from: the same file, or a copy of it.
+Songs are compared by the digests of their samples, which the tables of stage 1 have, and by the
+files that they were made from: the same file, or a copy of it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ def shared_samples(unlabelled: Manifest, labelled: Manifest) -> list[tuple[str, 
 def shared_files(
     unlabelled: Iterable[tuple[str, Manifest]], labelled: Iterable[tuple[str, Manifest]]
 ) -> list[tuple[str, str]]:
-    """Pairs of a held-out song and an unlabelled one that were made of the same file, or of copies.
+    """Pairs of a held-out song and an unlabelled one made from the same file or copies of it.
 
-    A mixture may also have been converted: it is known by what stage 1 would make of it.
+    A held-out mixture also matches if stage 1 would convert it to the samples of an unlabelled
+    song.
 
     Args:
         unlabelled: folders that stage 1 wrote, with their tables.
@@ -61,7 +62,7 @@ def shared_files(
 
 
 def sentence(pairs: Iterable[tuple[str, str]]) -> str:
-    """What to do about held-out songs that are heard; empty if there are none."""
+    """Message about held-out songs that pre-training would use; empty if there are none."""
     first = dict(pairs)
     if not first:
         return ""
@@ -83,7 +84,7 @@ def _by_content(songs: Manifest, splits: tuple[str, ...] | None) -> dict[str, st
 def _lines(
     folder: str, songs: Manifest, splits: tuple[str, ...] | None = None
 ) -> Iterator[tuple[str, dict]]:
-    """Songs of these splits, each with its line in the journal of stage 1."""
+    """Songs of these splits (default: all), each with its line in the journal of stage 1."""
     columns = (songs.tracks[name] for name in ("path", "song", "split"))
     listed = {path: (song, split) for path, song, split in zip(*columns, strict=True)}
     for line in read_journals(Path(folder)).lines.values():
@@ -94,7 +95,7 @@ def _lines(
 
 
 def _files(line: dict) -> list[str]:
-    """Real paths of the files that a song was made of."""
+    """Real paths of the files that a song was made from."""
     return [os.path.realpath(path) for path in line["files"]]
 
 

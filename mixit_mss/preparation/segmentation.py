@@ -1,6 +1,6 @@
 """Cut a song into overlapping segments and drop those with too much silence (paper, section 4.1).
 
-Only the power of short intervals is kept of a song, so a song of any length can be streamed.
+Only the power of short intervals is stored, so a song of any length can be streamed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class SilenceRule:
     """When a segment counts as too silent.
 
     Attributes:
-        interval_seconds: the power is taken over intervals of this length.
-        threshold_db: an interval is silent below this power, in dB of full scale (a constant of 1
-            has 0 dB); None means silent only where every sample is exactly zero.
+        interval_seconds: the power is measured over intervals of this length.
+        threshold_db: an interval is silent below this power, in dB of full scale (a constant signal
+            of 1 has 0 dB); None means silent only if every sample is exactly zero.
         max_silence: a segment is dropped if more than this share of it is silent (paper: 5 s of
             10 s).
-        whole_track: one dropped segment drops the whole track.
+        whole_track: a single dropped segment drops the whole track.
     """
 
     interval_seconds: float = 1.0
@@ -33,9 +33,9 @@ class SilenceRule:
 
 
 SILENCE_RULES = {
-    # The paper gives no threshold: -60 dB lies below fades and hiss, above dither (-96 dB).
+    # The paper gives no threshold: -60 dB is below fades and hiss but above dither (-96 dB).
     "paper": SilenceRule(),
-    # The authors' code drops at 10 of 20 half seconds, so already at 5 s and not above it.
+    # The authors' code drops at 10 of 20 silent half seconds: from 5 s on, not only above 5 s.
     "release": SilenceRule(0.5, None, 9.5 / 20, whole_track=True),
 }
 
@@ -44,9 +44,9 @@ class SegmentTable(NamedTuple):
     """Every segment that fits into a track.
 
     Attributes:
-        starts: (segment,) int64, first sample of each.
+        starts: (segment,) int64, first sample of each segment.
         frames: samples per channel of every segment.
-        kept: (segment,) bool, False for the dropped ones.
+        kept: (segment,) bool, False for dropped segments.
     """
 
     starts: np.ndarray
@@ -72,7 +72,7 @@ class PowerMeter:
         self._pending, self._complete, self._channels = 0.0, 0, 1
 
     def add(self, block: np.ndarray) -> None:
-        """Take the next (channel, sample) block."""
+        """Add the next (channel, sample) block."""
         self._channels, samples = block.shape
         if not samples:
             return
@@ -119,14 +119,14 @@ def segment_table(
     """Segments of a track, and which of them the silence rule keeps.
 
     Args:
-        power: (interval,) mean square per ``rule.interval_seconds``, as :class:`PowerMeter` gives.
+        power: (interval,) mean square per ``rule.interval_seconds``, from :class:`PowerMeter`.
         sample_rate: Hz, of the starts to return.
         segment_seconds: length of a segment (paper: 10).
-        hop_seconds: distance of two starts (paper: 5).
+        hop_seconds: step between segments (paper: 5).
         rule: what counts as silent.
 
     Raises:
-        ValueError: segment or hop is no whole number of intervals.
+        ValueError: segment or hop is not a whole number of intervals.
     """
     length = whole_ratio(segment_seconds, rule.interval_seconds, "segment")
     hop = whole_ratio(hop_seconds, rule.interval_seconds, "hop")
@@ -148,14 +148,14 @@ def table(
 
 
 def sliding(values: np.ndarray, length: int, hop: int) -> np.ndarray:
-    """(segment, interval) view: ``length`` consecutive values, every ``hop``; whole windows only."""
+    """View (segment, interval): windows of ``length`` values, one per ``hop``; whole ones only."""
     if len(values) < length:
         return np.zeros((0, length), dtype=values.dtype)
     return np.lib.stride_tricks.sliding_window_view(values, length)[::hop]
 
 
 def whole_ratio(seconds: float, interval_seconds: float, name: str) -> int:
-    """How many intervals ``seconds`` has; a :class:`ValueError` if that is not a whole number."""
+    """Number of intervals in ``seconds``; raises ValueError if that is not a whole number."""
     count = round(seconds / interval_seconds) if interval_seconds > 0 else 0
     if count < 1 or abs(count * interval_seconds - seconds) > 1e-6:
         raise ValueError(

@@ -63,7 +63,7 @@ class LabelledSettings(Settings):
 
 @dataclass(frozen=True)
 class Song:
-    """The files of one song, as (stem, path) pairs; ``split`` is empty where it is yet to draw."""
+    """The files of one song, as (stem, path) pairs; ``split`` is empty until it is drawn."""
 
     name: str
     split: str
@@ -76,9 +76,9 @@ class PreparedTrack:
     """One row of the track table, with its segments.
 
     ``path`` is relative to the corpus folder if the audio was stored there; ``starts`` and
-    ``dropped`` are the first samples of kept and of dropped segments; ``content`` is a sha256 of the
-    samples: as stored, or as decoded where only the original file is kept; ``stored_bytes`` the size
-    of the stored file.
+    ``dropped`` are the first samples of kept and of dropped segments; ``content`` is the sha256 of
+    the samples as stored, or as decoded if only the original file is kept; ``stored_bytes`` is the
+    size of the stored file.
     """
 
     stem: str
@@ -101,11 +101,11 @@ class PreparedTrack:
 
 @dataclass
 class Outcome:
-    """What became of a song: its tracks, or the files that were rejected and why.
+    """Result of preparing a song: its tracks, and the files that were rejected.
 
-    ``rejected`` holds (path, reason, detail); ``mixture_snr`` is how well the mixture agrees with
-    the sum of the stems, in dB, None where it is not known; see :class:`Agreement`.  ``heard`` is the
-    sha256 of the mixture of a song for validation or test as it would be stored for pre-training.
+    ``rejected`` holds (path, reason, detail).  ``mixture_snr`` is the agreement of the mixture with
+    the sum of the stems in dB, None if unknown; see :class:`Agreement`.  ``heard`` is, for a song
+    of the validation or test set, the sha256 of its mixture as pre-training would store it.
     """
 
     tracks: list[PreparedTrack] = field(default_factory=list)
@@ -115,18 +115,18 @@ class Outcome:
 
 
 class Rejection(Exception):
-    """A song that cannot be used: (path, reason code, detail)."""
+    """Raised for a song that cannot be used: (path, reason code, detail)."""
 
 
 def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) -> Outcome:
     """Prepare one song in a corpus folder; a song that cannot be used is a result, not an error.
 
-    Even a fault that nobody foresaw counts as such, and a song that asks for more memory than there
-    is, because neither must stop a hundred thousand other songs: reason "failed", with the
-    exception as detail.
+    An unexpected exception, or a song that needs more memory than there is, must not stop a hundred
+    thousand other songs either: the song is rejected with reason "failed" and the exception as
+    detail.
 
     Raises:
-        UserError: the audio cannot be stored (which would hold for every other song too).
+        UserError: the audio cannot be stored, which would fail for every other song too.
     """
     song, folder, settings = job
     try:
@@ -145,7 +145,7 @@ def prepare_song(job: tuple[Song, Path, UnlabelledSettings | LabelledSettings]) 
 
 
 def stored_path(song: Song, stem: str, settings: Settings) -> str:
-    """Where the corpus folder keeps a file of a song.
+    """Path of a song's stored file, relative to the corpus folder.
 
     Raises:
         UserError: the song or the stem has no name.
@@ -203,21 +203,21 @@ def _prepare_stems(song: Song, folder: Path, settings: LabelledSettings) -> Outc
             track.take(segments)
             if not track.starts:
                 outcome.rejected.append((track.source, "silent", "no active segment"))
-    _check_alike(outcome.tracks, also_channels=False)  # they are copied where they are too few
+    _check_alike(outcome.tracks, also_channels=False)  # mono is duplicated
     if song.split == "valid":
         outcome.heard = _as_heard(song, settings)
     return outcome
 
 
 def _without_path(error: audio.AudioError, path: str) -> str:
-    """What is wrong with a file, for a table that names it in another column."""
+    """The error message without the path, which the table has in another column."""
     return str(error).removeprefix(f"'{path}' ")
 
 
 def _listed(song: Song) -> tuple[list[PreparedTrack], float | None]:
-    """Tracks that stay as they are, and how well their sum agrees with the mixture, in dB.
+    """Tracks that are not stored anew, and the agreement of their sum with the mixture in dB.
 
-    They are decoded once, side by side: only that tells whether they are whole.
+    The files are decoded once, in parallel, since only decoding tells whether they are complete.
     """
     tracks: list[PreparedTrack] = []
     agreement = Agreement()
@@ -232,7 +232,7 @@ def _listed(song: Song) -> tuple[list[PreparedTrack], float | None]:
 
 
 def _decoded(stem: str, path: str, tracks: list[PreparedTrack]) -> Iterator[np.ndarray]:
-    """The blocks (channel, sample) of a file, whose track is added to ``tracks`` at its end."""
+    """Yield the blocks (channel, sample) of a file; at its end, append its track to ``tracks``."""
     try:
         frames, digest = 0, hashlib.sha256()
         with audio.stream(path) as blocks:
@@ -248,9 +248,9 @@ def _decoded(stem: str, path: str, tracks: list[PreparedTrack]) -> Iterator[np.n
 
 
 def _as_heard(song: Song, settings: Settings, tracks: Sequence[PreparedTrack] = ()) -> str:
-    """sha256 of a song's mixture as a corpus of unlabelled songs would store it, if it has one.
+    """sha256 of a song's mixture as an unlabelled corpus would store it; empty if it has none.
 
-    So it is found among them, whatever its format.
+    So the song is recognised among unlabelled songs, whatever its file format.
     """
     path = dict(song.files).get("mixture")
     if path is None:
@@ -274,12 +274,12 @@ def _as_heard(song: Song, settings: Settings, tracks: Sequence[PreparedTrack] = 
             for _, samples in _converted(blocks, rate, channels):
                 digest.update(samples.data)
             return digest.hexdigest()
-    except (audio.AudioError, Rejection):  # then it is not among them either
+    except (audio.AudioError, Rejection):  # such a file is not among the unlabelled songs either
         return ""
 
 
 def _check_whole(blocks: audio.AudioStream, path: str) -> None:
-    """Reject what was cut off or is damaged: silence and clicks would be learnt as music."""
+    """Reject a truncated or damaged file: the network would learn its gaps and clicks as music."""
     if blocks.cut:
         raise Rejection(path, "unreadable", blocks.cut)
     if blocks.warnings:
@@ -287,7 +287,7 @@ def _check_whole(blocks: audio.AudioStream, path: str) -> None:
 
 
 def _check_alike(tracks: list[PreparedTrack], also_channels: bool = True) -> None:
-    """Reject files of one song that cannot be laid over each other."""
+    """Reject a song whose files differ in length, sample rate or (optionally) channel count."""
     shapes = {track.stem: (track.frames, track.sample_rate) for track in tracks}
     folder = str(Path(tracks[0].source).parent)
     if len(set(shapes.values())) > 1:
@@ -301,7 +301,7 @@ def _check_alike(tracks: list[PreparedTrack], also_channels: bool = True) -> Non
 def _store(
     stem: str, source: str, folder: Path, stored: str, settings: Settings, interval_seconds: float
 ) -> tuple[PreparedTrack, PowerMeter]:
-    """Stream one file through checks, hash, rate conversion and meter into the corpus folder."""
+    """Stream one file into the corpus folder: check, resample, measure, hash and store it."""
     keep_source = settings.store == "source"
     try:
         with audio.stream(source) as blocks:
@@ -347,7 +347,7 @@ def _converted(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks (channel, sample) at the wanted rate, each with its 16-bit samples (sample, channel).
 
-    16-bit samples that are wanted as they are stay the same, and cost no conversion.
+    16-bit samples that already have the wanted rate and channels are passed on unchanged.
     """
     if blocks.integers and (blocks.sample_rate, blocks.channels) == (rate, channels):
         for samples in blocks.raw():

@@ -1,4 +1,4 @@
-"""All of BSSEval v4 through museval: slow, for those who need SIR and SAR."""
+"""Full BSSEval v4 through museval: slow, for those who need SIR and SAR."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def bsseval(
         sample_rate: Hz.
 
     Returns:
-        One array (stem,) for each of :data:`BSSEVAL_COLUMNS`; NaN for a stem that is silent in the
-        reference or in the estimate, which museval refuses.
+        One array (stem,) for each of :data:`BSSEVAL_COLUMNS`; NaN for a stem whose reference or
+        estimate is silent, which museval refuses.
     """
     try:
         from museval.metrics import bss_eval

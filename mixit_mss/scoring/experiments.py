@@ -1,4 +1,4 @@
-"""``experiment.json``: the facts of a row of the results table besides its scores."""
+"""``experiment.json``: metadata of a row of the results table."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "command": TEXT,
     "config": TEXT,
 }
-"""What each key of the file holds, as a check and in words; any may be null."""
+"""For each key of the file, a check of its value and its description; any value may be null."""
 KEYS = tuple(KINDS)
 
 
 def write_experiment(folder: str | Path, **known: object) -> None:
-    """Write or complete ``folder/experiment.json``.
+    """Write or update ``folder/experiment.json``.
 
     Args:
         folder: the experiment's folder.
         known: any of ``label`` (row title), ``order`` (place in the table), ``parameters`` and
             ``steps`` (counts; None for an oracle), ``seed``, ``commit``, ``command`` and ``config``
-            (path).  What an earlier stage wrote stays unless it is given here.
+            (path).  Values from earlier stages stay unless they are given here.
     """
     unknown = set(known) - set(KEYS)
     if unknown:
@@ -64,7 +64,7 @@ def write_experiment(folder: str | Path, **known: object) -> None:
 
 
 def read_experiment(folder: str | Path) -> dict:
-    """Read ``folder/experiment.json``; every key is there, and label and order are set."""
+    """Read ``folder/experiment.json``; the result has every key, and a label and an order."""
     path = Path(folder) / FILE
     if not path.exists():
         raise UserError(
@@ -80,7 +80,7 @@ def read_experiment(folder: str | Path) -> dict:
 
 
 def has_row(folder: str | Path, label: str, order: int) -> bool:
-    """Whether ``folder/experiment.json`` tells of this title and place in the table."""
+    """Whether ``folder/experiment.json`` has this label and order."""
     try:
         known = _read(Path(folder) / FILE)
     except (UserError, OSError):
@@ -89,15 +89,15 @@ def has_row(folder: str | Path, label: str, order: int) -> bool:
 
 
 def command_line(command: str, argv: list[str] | None) -> str:
-    """What one types for ``command`` with the arguments that its ``main`` was given."""
+    """The shell command line of ``command`` with the arguments that its ``main`` was given."""
     return shlex.join(["mixit-mss", command, *(sys.argv[1:] if argv is None else argv)])
 
 
 def current_commit() -> str:
-    """Short name of the checked-out commit, with ``+`` if the code differs from it.
+    """Short hash of the checked-out commit, with ``+`` if the code has uncommitted changes.
 
-    Only the package counts, since a report that lies in the checkout changes the checkout.
-    ``unknown`` outside a git checkout.
+    Only changes in the package count, since a report in the checkout is a change too.  ``unknown``
+    outside a git checkout.
     """
     package = Path(__file__).resolve().parents[1]
     try:

@@ -1,12 +1,12 @@
 """Song-level SNR (uSDR) and chunk-wise SDR (cSDR) from energies that are summed block by block.
 
-cSDR is museval's (BSSEval v4 for images, 1-s windows, 1-s hop).  There an estimate's error is split
-into spatial distortion, interference and artefacts by least-squares filters of 512 taps, and the
-SDR then adds the three up again: they telescope to estimate minus reference, whatever the filters.
-So the SDR of a window is a ratio of two energies and no filter is ever computed.
+cSDR is museval's SDR (BSSEval v4 for images, 1-s windows, 1-s hop).  BSSEval splits an estimate's
+error into spatial distortion, interference and artefacts by least-squares filters of 512 taps, but
+its SDR adds the three up again: they telescope to estimate minus reference for any filters.  So the
+SDR of a window is a ratio of two energies, and no filter has to be computed.
 
-Arguments are numpy arrays or torch tensors; arithmetic and results are numpy's float64.  No
-function copies more than a block of its arguments.
+Arguments are numpy arrays or torch tensors; arithmetic and results are numpy float64.  No function
+copies more than a block of its arguments.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Array = Any  # numpy.ndarray or torch.Tensor
 WINDOW_SECONDS = 1.0  # window and hop of cSDR
 MDX_EPSILON = 1e-7  # squared full scale, added to both energies of uSDR
 BLOCK_SAMPLES = 1 << 16
-MAX_THREADS = min(2, os.cpu_count() or 1)  # each holds some three seconds of all stems
+MAX_THREADS = min(2, os.cpu_count() or 1)  # each holds about three seconds of all stems
 
 
 def usdr(estimate: Array, reference: Array) -> np.ndarray:
-    """Song-level SNR in dB (MDX'21): sums over channels and samples.
+    """Song-level SNR in dB (MDX'21), from sums over channels and samples.
 
     ``10 log10((sum y^2 + 1e-7) / (sum (y - s)^2 + 1e-7))`` for estimate s and reference y.
 
@@ -46,13 +46,13 @@ def usdr(estimate: Array, reference: Array) -> np.ndarray:
 
 
 def usdr_per_channel(estimate: Array, reference: Array) -> np.ndarray:
-    """Mean over channels of each channel's own song-level SNR in dB (the authors' release).
+    """Mean over channels of each channel's song-level SNR in dB (the authors' release).
 
     Args and Raises as `usdr`.
 
     Returns:
-        float64 over the leading axes.  A silent channel of the reference has no SNR and is left
-        out of the mean; NaN where all are silent.
+        float64 over the leading axes.  A silent channel of the reference has no SNR and is excluded
+        from the mean; NaN where all channels are silent.
     """
     return _usdr_per_channel(*_energies(estimate, reference))
 
@@ -71,15 +71,15 @@ def csdr(estimates: Array, references: Array, sample_rate: int) -> np.ndarray:
 def framewise_sdr(estimates: Array, references: Array, sample_rate: int) -> np.ndarray:
     """museval's SDR of every 1-s window in dB.
 
-    Give all stems of a song at once: a window in which any stem is silent, in the reference or in
+    Pass all stems of a song at once: a window in which any stem is silent, in the reference or in
     the estimate, is NaN for every stem.  Silent means that the sum of the channels is 0 throughout.
-    A stem that is silent all along, where museval refuses the song, is NaN and voids no window of
-    the others.  What remains after the last whole window is dropped; a song of at most 1 s is one
-    window.  An exact estimate scores inf.
+    A stem that is silent in the whole song (museval refuses such a song) is NaN and does not affect
+    the windows of other stems.  Samples after the last whole window are dropped; a song of at most
+    1 s is one window.  An exact estimate scores inf.
 
     Args:
-        estimates: (stem, channel, sample), or (channel, sample) for a single stem; cut to the
-            references' length, or filled with zeros up to it.
+        estimates: (stem, channel, sample), or (channel, sample) for a single stem; truncated or
+            zero-padded to the references' length.
         references: the same axes.
         sample_rate: Hz.
 
@@ -87,7 +87,7 @@ def framewise_sdr(estimates: Array, references: Array, sample_rate: int) -> np.n
         float64 (stem, window), or (window,).
 
     Raises:
-        ValueError: axes that do not fit, no samples, or a sample that is NaN or infinite.
+        ValueError: the axes do not match, there are no samples, or a sample is NaN or infinite.
     """
     estimates, references = _as_numpy(estimates), _as_numpy(references)
     single = references.ndim == 2
@@ -97,9 +97,9 @@ def framewise_sdr(estimates: Array, references: Array, sample_rate: int) -> np.n
 
 
 class SongScores:
-    """The same metrics of one song that arrives in blocks; holds one second at most.
+    """The same metrics for one song that arrives in blocks; holds at most one second.
 
-    ``add`` the blocks in order, of any lengths, then read the metrics: ``usdr``,
+    ``add`` the blocks in order, with any lengths, then read the metrics: ``usdr``,
     ``usdr_per_channel`` and ``csdr`` (stem,), ``framewise_sdr`` (stem, window), all in dB.
     """
 
@@ -113,9 +113,9 @@ class SongScores:
         ] = []  # per window: estimate, reference is not silent, (2, stem)
 
     def add(self, estimates: Array, references: Array) -> None:
-        """Take in the next block, (stem, channel, sample); `framewise_sdr` says what is raised.
+        """Add the next block, (stem, channel, sample); raises like `framewise_sdr`.
 
-        Estimates are cut to the references' block, or filled with zeros, as at a song's end.
+        Estimates are truncated or zero-padded to the length of the references' block.
         """
         estimates, references = _as_numpy(estimates), _as_numpy(references)
         if references.ndim != 3 or estimates.shape[:-1] != references.shape[:-1]:
@@ -135,7 +135,7 @@ class SongScores:
             for start, stop in pairwise(borders)
             if start < stop
         ]
-        # numpy lets other threads run while it computes
+        # numpy releases the GIL while it computes
         with ThreadPoolExecutor(min(MAX_THREADS, len(pieces) or 1)) as pool:
             for (_, piece), energies in zip(pieces, pool.map(_measure, pieces), strict=True):
                 self._keep(energies, piece.shape[-1])
@@ -169,7 +169,7 @@ class SongScores:
         return sdr.T
 
     def _keep(self, energies: tuple[np.ndarray, ...], samples: int) -> None:
-        """Add what :func:`_measure` says of a piece that lies within one window."""
+        """Add the result of :func:`_measure` for a piece that lies within one window."""
         for windows, value in zip((self._signal, self._noise, self._heard), energies, strict=True):
             if self._filled == 0:
                 windows.append(value)
@@ -184,9 +184,9 @@ class SongScores:
 
 
 def _measure(piece: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Energies of reference and error, (stem, channel), and what sounds, (2, stem).
+    """Energies of reference and error, (stem, channel), and which are not silent, (2, stem).
 
-    Interleaved channels, as files hold them, are put in order as they are converted.
+    The conversion to float64 also makes interleaved channels, as read from files, contiguous.
     """
     estimates, references = _fit(piece[0], piece[1].shape[-1]), piece[1]
     estimates, references = (
@@ -224,13 +224,13 @@ def _usdr(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:
 def _usdr_per_channel(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:
     channels = _usdr(signal[..., None], noise[..., None])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of an empty mean: NaN, as documented
+        warnings.simplefilter("ignore", RuntimeWarning)  # empty mean: NaN, as documented
         return np.nanmean(channels, axis=-1)
 
 
 def _median(sdr: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of an empty median: NaN, as documented
+        warnings.simplefilter("ignore", RuntimeWarning)  # empty median: NaN, as documented
         return np.nanmedian(sdr, axis=-1)
 
 
@@ -239,7 +239,7 @@ def _energy(signal: np.ndarray) -> np.ndarray:
 
 
 def _sounds(stems: np.ndarray) -> np.ndarray:
-    """Whether the sum of the channels is anywhere not 0, (stem,); most say so at once."""
+    """Whether the sum of the channels is nonzero anywhere, (stem,); tries a few samples first."""
     at_once = stems[..., :16].sum(axis=-2).any(axis=-1)
     return at_once if at_once.all() else stems.sum(axis=-2).any(axis=-1)
 
@@ -250,7 +250,7 @@ def _check_finite(signal: np.ndarray, noise: np.ndarray, shape: tuple[int, ...])
 
 
 def _fit(estimates: np.ndarray, samples: int) -> np.ndarray:
-    """Cut, or filled with zeros, to a number of samples."""
+    """Truncate or zero-pad to a number of samples."""
     missing = samples - estimates.shape[-1]
     if missing > 0:
         return np.pad(estimates, [(0, 0), (0, 0), (0, missing)])
@@ -258,5 +258,5 @@ def _fit(estimates: np.ndarray, samples: int) -> np.ndarray:
 
 
 def _as_numpy(signal: Array) -> np.ndarray:
-    """A torch tensor or an array as an array, without loading torch."""
+    """Convert a torch tensor or an array to numpy without importing torch."""
     return signal.detach().cpu().numpy() if hasattr(signal, "detach") else np.asarray(signal)

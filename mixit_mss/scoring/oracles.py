@@ -1,14 +1,15 @@
-"""Two reference points of a table of scores: the mixture itself and the ideal ratio mask.
+"""Two reference points for a table of scores: the mixture itself and the ideal ratio mask.
 
-The mixture itself, for every stem, is what separation has to improve upon.  The ideal ratio mask
-knows the stems, and is about the best that a mask of numbers between 0 and 1 can do.
+The mixture as the estimate of every stem is the baseline that separation has to improve on.  The
+ideal ratio mask knows the stems, and is about the best that a mask with values between 0 and 1 can
+do.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-FRAME_SAMPLES = 2048  # SiSEC 2018: Hann window, half overlap, whatever the sample rate
+FRAME_SAMPLES = 2048  # SiSEC 2018: Hann window, half overlap, at any sample rate
 
 
 def mixture_as_estimate(mixture: np.ndarray, num_stems: int) -> np.ndarray:
@@ -16,7 +17,7 @@ def mixture_as_estimate(mixture: np.ndarray, num_stems: int) -> np.ndarray:
 
     Args:
         mixture: (channel, sample).
-        num_stems: how many.
+        num_stems: number of stems.
 
     Returns:
         (stem, channel, sample), a read-only view of the mixture.
@@ -27,8 +28,8 @@ def mixture_as_estimate(mixture: np.ndarray, num_stems: int) -> np.ndarray:
 def ideal_ratio_mask(mixture: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Oracle IRM1 of SiSEC 2018: the mixture, masked by the stems' shares of the magnitude.
 
-    In each channel on its own, stem j's mask is ``|Y_j| / sum_k |Y_k|`` (the "1" is the exponent
-    of the magnitudes), and 0 where all stems are silent.
+    In each channel, stem j's mask is ``|Y_j| / sum_k |Y_k|`` (the "1" is the exponent of the
+    magnitudes), and 0 where all stems are silent.
 
     Args:
         mixture: (channel, sample).
@@ -38,14 +39,14 @@ def ideal_ratio_mask(mixture: np.ndarray, references: np.ndarray) -> np.ndarray:
         Estimates (stem, channel, sample) in the mixture's floating-point type.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     if references.ndim != 3 or references.shape[1:] != mixture.shape:
         raise ValueError(
             "mixture must be (channel, sample) and references (stem, channel, sample), got "
             f"{mixture.shape} and {references.shape}"
         )
-    from scipy.signal import istft  # a second to import, for those who score no oracle
+    from scipy.signal import istft  # takes a second to import, and only this oracle needs it
 
     estimates = np.empty(references.shape, dtype=np.result_type(mixture, np.float32))
     for channel, signal in enumerate(mixture):
@@ -60,7 +61,7 @@ def ideal_ratio_mask(mixture: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 
 def _stft(signal: np.ndarray) -> np.ndarray:
-    """(bin, frame), padded at both ends so that `istft` gives the signal back."""
+    """Spectrum (bin, frame), padded at both ends so that `istft` restores the signal."""
     from scipy.signal import stft
 
     missing = max(0, FRAME_SAMPLES - signal.shape[-1])

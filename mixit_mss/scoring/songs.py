@@ -1,7 +1,7 @@
-"""Scores of whole songs: estimates, or an oracle, against references, into one table.
+"""Score estimates or an oracle against the references of whole songs, and write one table.
 
-The table has a row per song and stem.  A stem whose reference is silent has no SDR: its scores are
-NaN, and it takes no part in those of the others.
+The table has one row per song and stem.  A stem whose reference is silent has no SDR: its scores
+are NaN, and it does not affect the scores of the others.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Task:
         references: stem -> file.
         estimates: stem -> file; empty for an oracle.
         oracle: ``mixture`` (as the estimate of every stem), ``irm`` (ideal ratio mask), or None.
-        mixture: the files whose sum is the mixture, which oracles need.
-        full_bsseval: also museval's SDR, ISR, SIR and SAR.
-        contents: sha256 of the samples of files, where a table knows it.
-        stems: of the references, those to score; empty for all.
+        mixture: the files that sum to the mixture; oracles need it.
+        full_bsseval: also compute museval's SDR, ISR, SIR and SAR.
+        contents: sha256 of the files' samples, where a table has it.
+        stems: the references to score; empty for all.
     """
 
     song: str
@@ -67,7 +67,7 @@ class Task:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What its scores depend on."""
+        """Fingerprint of everything that the scores depend on."""
         files = {f"reference {stem}": path for stem, path in self.references.items()}
         files |= {f"estimate {stem}": path for stem, path in self.estimates.items()}
         if self.oracle:
@@ -96,18 +96,18 @@ def manifest_tasks(
     full_bsseval: bool = False,
     stems: Sequence[str] | None = None,
 ) -> list[Task]:
-    """Every song of a split, against ``estimates/<song>/<stem>.*`` or against an oracle.
+    """One task per song of a split, with ``estimates/<song>/<stem>.*`` or an oracle as estimates.
 
     Args:
         manifest: of songs with stems.
-        split: which songs.
-        estimates: folder of the songs' folders.
-        oracle: instead of estimates.
-        full_bsseval: also museval's other scores, for which the estimates of all stems are needed.
-        stems: to score; None for all that the songs have.
+        split: the songs' split.
+        estimates: folder with one folder per song.
+        oracle: used instead of estimates.
+        full_bsseval: also compute museval's other scores, which need the estimates of all stems.
+        stems: stems to score; None for all stems of the songs.
 
     Raises:
-        UserError: an estimate is missing, a song has no such stem, or the split is empty.
+        UserError: an estimate is missing, a song lacks a stem, or the split is empty.
     """
     tracks = manifest.select(split=split).tracks
     tasks = []
@@ -117,7 +117,7 @@ def manifest_tasks(
         references.pop("mixture", None)
         wanted = _wanted(references, stems, song.name, full_bsseval)
         found = {}
-        if estimates is not None:  # an oracle looks at all of them
+        if estimates is not None:  # an oracle needs all references
             references = {stem: references[stem] for stem in wanted}
             found = _find(place(estimates, song.name), references)
         contents = dict(zip(map(Path, rows.path), rows.content, strict=True))
@@ -132,7 +132,7 @@ def _wanted(
     """The stems to score, in the order of the references.
 
     Raises:
-        UserError: one has no reference, or too few are wanted for the scores that were asked for.
+        UserError: a stem has no reference, or full BSSEval is requested for only some stems.
     """
     if stems is None:
         return tuple(references)
@@ -153,10 +153,10 @@ def folder_task(
     full_bsseval: bool = False,
     stems: Sequence[str] | None = None,
 ) -> Task:
-    """One song: the stems in a folder (all audio but ``mixture``), and the estimates in another.
+    """A task for one song: stems in one folder (all audio but ``mixture``), estimates in another.
 
     Raises:
-        UserError: as :func:`manifest_tasks`.
+        UserError: as in :func:`manifest_tasks`.
     """
     folder = Path(references)
     files = {
@@ -172,11 +172,11 @@ def folder_task(
 
 
 def score_song(task: Task) -> pd.DataFrame:
-    """Scores of one song: a row per stem.
+    """Score one song; the table has one row per stem.
 
     Raises:
-        UserError: a file cannot be read, or an estimate has another length, rate or channel count
-            than its reference.
+        UserError: a file cannot be read, or the files differ in length, sample rate or channel
+            count.
     """
     info = audio.probe(next(iter(task.references.values())))
     scores = SongScores(info.sample_rate)
@@ -197,16 +197,16 @@ def score_song(task: Task) -> pd.DataFrame:
 
 
 def score_songs(tasks: list[Task], nj: int = 1, parts: Path | None = None) -> pd.DataFrame:
-    """Scores of all songs, in order of their names; ``nj`` songs at a time, in processes.
+    """Score all songs in parallel processes; the table is sorted by song name.
 
     Args:
-        tasks: one per song, and at least one.
+        tasks: one per song, at least one.
         nj: songs at a time.
-        parts: a folder of ours: each song's scores are kept there as soon as they are known, and
-            those that are there are not computed again; see :func:`known_scores`.
+        parts: a folder of ours that caches each song's scores as soon as they are computed; cached
+            scores are not computed again, see :func:`known_scores`.
 
     Raises:
-        UserError: naming every song that could not be scored, after the others were.
+        UserError: names every song that could not be scored; raised after all others are scored.
     """
     scored = {} if parts is None else known_scores(tasks, parts)
     todo = [(task, parts) for task in tasks if task.song not in scored]
@@ -225,7 +225,7 @@ def score_songs(tasks: list[Task], nj: int = 1, parts: Path | None = None) -> pd
 
 
 def known_scores(tasks: list[Task], parts: Path) -> dict[str, pd.DataFrame]:
-    """By song, the scores in ``parts`` that are those of the very same files and options."""
+    """Scores in ``parts``, by song, that were computed from the same files and options."""
     known = {}
     for task in tasks:
         folder = _part(parts, task)
@@ -257,7 +257,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     """Read a table of :func:`write_scores`.
 
     Raises:
-        UserError: it is none.
+        UserError: the file is not such a table.
     """
     try:
         return _read_scores(Path(path))
@@ -268,7 +268,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
 def _read_scores(path: Path) -> pd.DataFrame:
     kinds = dict.fromkeys((*COLUMNS, *columns_of(path)), Kind.RATIO)
     kinds |= {"song": Kind.TEXT, "stem": Kind.TEXT}
-    kinds |= {"usdr": Kind.GAPPED, "usdr_per_channel": Kind.GAPPED}  # which are always finite
+    kinds |= {"usdr": Kind.GAPPED, "usdr_per_channel": Kind.GAPPED}  # always finite, or empty
     scores = read_table(path, kinds)
     if not len(scores):
         raise UserError(f"'{path}' holds no song")
@@ -286,8 +286,8 @@ def _read_scores(path: Path) -> pd.DataFrame:
 def summarise(scores: pd.DataFrame, metric: str) -> pd.Series:
     """One number per stem, and their mean as ``average``.
 
-    uSDR is averaged over songs (MDX 2021); of cSDR and the other scores that are medians over
-    windows, the median over songs is taken (SiSEC 2018).  Songs without a value are left out.
+    uSDR is averaged over songs (MDX 2021); for cSDR and the other scores that are medians over
+    windows, the median over songs is taken (SiSEC 2018).  Songs without a value are excluded.
     """
     by_stem = scores.groupby("stem", sort=False)[metric]
     summary = by_stem.mean() if metric.startswith("usdr") else by_stem.median()
@@ -295,7 +295,7 @@ def summarise(scores: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def summary_text(scores: pd.DataFrame) -> str:
-    """What a command prints: a line per stem and one for the average, and what has no score."""
+    """A summary to print: one line per stem, one for the average, and the songs without a score."""
     metrics = [name for name in (*COLUMNS[2:], *BSSEVAL_COLUMNS) if name in scores]
     table = pd.DataFrame({metric: summarise(scores, metric) for metric in metrics})
     lines = [table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")]

@@ -1,4 +1,4 @@
-"""Move finished files into a folder without touching files of other people."""
+"""Move finished files into a folder without touching other files in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mixit_mss.stamps import Fingerprint, own_files
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where nothing else locks out another process either
+except ImportError:  # Windows: no lock against other processes
     fcntl = None  # type: ignore[assignment]
 
 _change = threading.Condition()
@@ -26,16 +26,17 @@ _busy: set[str] = set()
 def delivered(folder: str | Path, fingerprint: Fingerprint, names: Iterable[str]) -> Iterator[Path]:
     """Yield an empty folder to write to; if the block succeeds, its files are moved to ``folder``.
 
-    All at once if that is not there yet; else one by one, each taking the place of its forerunner.
-    The stamp lists them before the first one comes, so that after a kill they are known as ours.
+    If ``folder`` does not exist yet, the files appear all at once; otherwise one by one, each
+    replacing the earlier file of its name.  The stamp lists them before the first one is moved, so
+    that they are known as ours even after a kill.
 
     Args:
-        folder: where they are wanted; what else is in it stays as it is.
+        folder: the destination; other files in it stay as they are.
         fingerprint: of the request.
         names: of the files.
 
     Raises:
-        UserError: something of that name is there that this command did not write.
+        UserError: a file of that name exists that this command did not write.
     """
     folder, names = Path(folder), list(names)
     require_free(folder, names, fingerprint.command)
@@ -43,7 +44,7 @@ def delivered(folder: str | Path, fingerprint: Fingerprint, names: Iterable[str]
         yield partial
         fingerprint.mark_done(partial, [partial / name for name in names])
         try:
-            os.rename(partial, folder)  # where there is none, or an empty one
+            os.rename(partial, folder)  # works if there is none, or an empty one
         except OSError:
             if not folder.is_dir():
                 raise
@@ -51,7 +52,7 @@ def delivered(folder: str | Path, fingerprint: Fingerprint, names: Iterable[str]
 
 
 def require_free(folder: Path, names: Iterable[str], command: str) -> None:
-    """Raise UserError if a file of these names is there that the command did not write."""
+    """Raise UserError if a file of one of these names exists that the command did not write."""
     ours = own_files(folder, command)
     for path in (folder / name for name in names):
         if os.path.lexists(path) and (path.name not in ours or path.is_dir()):
@@ -63,7 +64,7 @@ def require_free(folder: Path, names: Iterable[str], command: str) -> None:
 
 @contextlib.contextmanager
 def one_at_a_time(folder: str | Path) -> Iterator[None]:
-    """Let one thread of this process work on a folder, and the others wait."""
+    """Let one thread of this process work on a folder at a time; the others wait."""
     name = os.path.abspath(folder)
     with _change:
         _change.wait_for(lambda: name not in _busy)
@@ -88,7 +89,7 @@ def _join(partial: Path, folder: Path, fingerprint: Fingerprint, names: list[str
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process change a folder; it goes on without where the disk knows no locks."""
+    """Let one process at a time change a folder; without a lock if the file system has none."""
     if fcntl is None:
         yield
         return

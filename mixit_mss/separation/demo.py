@@ -1,12 +1,12 @@
-"""A page on this machine: drop a song, hear its stems, download them.
+"""A local web page: drop a song, listen to its stems, download them.
 
-It listens to this machine only unless it is told otherwise, sends nothing anywhere, and keeps
-nothing: every file lies in one temporary folder, which is emptied while it runs and goes at its end,
-or, after a kill, at the next start.  Every upload and every result has a folder of its own in it, with
-a name that nobody can guess.
+By default it listens only on this machine.  It sends nothing anywhere and keeps nothing: all files
+lie in one temporary folder, which is cleaned while the server runs and removed when it ends or,
+after a kill, at the next start.  Every upload and every result has its own folder in it, with a
+random name that cannot be guessed.
 
-A browser is answered only where it calls this server by a name of it.  Otherwise a page from elsewhere
-could let its own name point here, and read what is here.
+Requests are answered only if their host name is a name of this server.  Otherwise another site
+could point its own name here and read what is here (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from mixit_mss.separation.request import Options, output_files
 from mixit_mss.separation.songs import Song
 from mixit_mss.separation.stream import output_names, separate_song
 
-SWEEP_SECONDS, KEPT_SECONDS = 300, 3600  # how often old files are looked for, and what is old
+SWEEP_SECONDS, KEPT_SECONDS = 300, 3600  # time between clean-ups, and age of files to remove
 WAITING = 8  # songs in the queue; one is separated at a time
-FOLDER = re.compile(r"mixit-mss-demo-(\d+)-([0-9a-f]{8})-")  # beginning of its name
+FOLDER = re.compile(r"mixit-mss-demo-(\d+)-([0-9a-f]{8})-")  # prefix of the temporary folder's name
 MISSING = "the demo needs gradio, which is not installed: pip install 'mixit_mss[demo]'"
 EXPLAINED = (
     "Drop a song, in any format; hear each stem, and download it by the arrow above its waveform. "
@@ -48,7 +48,7 @@ EXPLAINED = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What is turned away: larger uploads, longer songs."""
+    """Limits of an upload; larger files and longer songs are refused."""
 
     megabytes: float = 200.0
     minutes: float = 15.0
@@ -66,13 +66,13 @@ def separate_upload(
     Args:
         model: a network.
         song: the upload.
-        folder: for the stems, and an archive that holds them all; it must exist.
-        limits: what is turned away.
-        advance: hears of samples done, and of all.
+        folder: for the stems, and an archive of all of them; must exist.
+        limits: of an upload.
+        advance: called with the samples done so far and the total.
 
     Returns:
-        Name of each output and its file, last ``all``, the archive; and sentences on what the
-        listener should know.
+        The file of each output by name, the last one ``all``, the archive; and sentences for the
+        listener.
 
     Raises:
         UserError: the song cannot be read, or is too long.
@@ -105,9 +105,9 @@ def separate_upload(
 def separate_apart(
     model: Network, song: Path, limits: Limits, advance: Callable[[int, int], None]
 ) -> tuple[dict[str, Path], list[str]]:
-    """:func:`separate_upload` into a new folder, which is not there if that fails.
+    """Call :func:`separate_upload` with a new folder, which is removed if that fails.
 
-    It lies where gradio keeps its files: so they are served from there, and go when they are old.
+    It lies in gradio's temporary folder, so gradio serves its files and removes them when old.
     """
     top = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(dir=top))
@@ -126,18 +126,18 @@ def separate_apart(
 
 
 def _words(said: object, song: str) -> str:
-    """A sentence without the path of the upload, as gradio wants it: in HTML."""
+    """A sentence as HTML, which gradio expects, without the path of the upload."""
     text = printable(said).replace(printable(song), printable(Path(song).name))
     return html.escape(text, quote=False)
 
 
 def options_for(model: Network) -> Options:
-    """FLAC of every stem, or of every output where they have no names yet."""
+    """FLAC of every stem, or of every output if they have no names yet."""
     return Options(all_channels=getattr(model, "stems", None) is None, audio_format="flac")
 
 
 def build_demo(model: Network, title: str, limits: Limits):
-    """The page, as ``gradio.Blocks``.
+    """Build the page, as ``gradio.Blocks``.
 
     Raises:
         UserError: gradio is not installed.
@@ -180,7 +180,7 @@ def build_demo(model: Network, title: str, limits: Limits):
                 gradio.Audio(
                     label=name,
                     interactive=False,
-                    buttons=["download"],  # gradio's other button would publish the sound
+                    buttons=["download"],  # gradio's other button would publish the audio
                     min_width=400,
                     elem_id=f"stem-{name}",
                 )
@@ -196,10 +196,10 @@ def build_demo(model: Network, title: str, limits: Limits):
 def serving(
     model: Network, title: str, limits: Limits, host: str = "127.0.0.1", port: int | None = 7860
 ) -> Iterator[str]:
-    """Serve the page; gives its address, and ends the server and its files with the block.
+    """Serve the page within a ``with`` block, which yields its address; clean up at its end.
 
     Raises:
-        UserError: gradio is not installed, or nothing can listen there.
+        UserError: gradio is not installed, or the address cannot be served.
     """
     require_gradio()
     sweep()
@@ -244,7 +244,7 @@ def sweep() -> None:
 
 
 def require_gradio() -> None:
-    """See that the optional package is there that draws the page.
+    """Check that gradio, an optional package, is installed.
 
     Raises:
         UserError: it is not installed.
@@ -254,7 +254,7 @@ def require_gradio() -> None:
 
 
 def import_gradio():
-    """The optional package; it takes its temporary folder from the environment.
+    """Import gradio, which takes its temporary folder from the environment.
 
     Raises:
         UserError: it is not installed.
@@ -269,7 +269,7 @@ def import_gradio():
 
 @contextlib.contextmanager
 def _kept_apart(folder: str) -> Iterator[None]:
-    """Give every upload a folder of its own: gradio would give equal ones the same."""
+    """Give every upload its own folder; gradio would store equal files in the same folder."""
     from gradio import route_utils, routes
 
     class Upload(route_utils.GradioUploadFile):
@@ -278,7 +278,7 @@ def _kept_apart(folder: str) -> Iterator[None]:
             self.sha.update(secrets.token_bytes(32))  # the folder's name
 
     wanted: list[tuple[Any, str, Any]] = [(route_utils, "GradioUploadFile", Upload)]
-    for module in (route_utils, routes):  # where it was imported before
+    for module in (route_utils, routes):  # in case it was imported before
         if hasattr(module, "DEFAULT_TEMP_DIR"):
             wanted.append((module, "DEFAULT_TEMP_DIR", folder))
     before = [(module, name, getattr(module, name)) for module, name, _ in wanted]
@@ -293,7 +293,7 @@ def _kept_apart(folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(folder: str | None = None) -> Iterator[None]:
-    """Gradio reads these: no reports to its makers, and where uploads and results lie."""
+    """Set gradio's environment variables: no telemetry, and the folder of uploads and results."""
     wanted = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     if folder is not None:
         wanted["GRADIO_TEMP_DIR"] = folder

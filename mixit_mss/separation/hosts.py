@@ -1,7 +1,7 @@
 """The host names to which a local server answers (protection against DNS rebinding).
 
-A page from elsewhere can let its own name point to this machine, and then read what a server here answers
-to that name.  So requests by any other name than the server's own are not answered.
+Another site can point its own host name at this machine, and then read what a server here answers
+under that name.  So requests under any name but the server's own are refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def names_of(host: str) -> frozenset[str]:
 
 
 def is_known(called: str, names: frozenset[str]) -> bool:
-    """Whether the ``Host`` of a request is one of these names, or an address if the server has any.
+    """Whether the ``Host`` of a request is one of these names, or any IP address on a wildcard.
 
     >>> is_known("localhost:7860", names_of("127.0.0.1")), is_known("evil.org", names_of("0.0.0.0"))
     (True, False)

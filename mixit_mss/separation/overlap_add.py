@@ -1,16 +1,15 @@
-"""Long songs in chunks: separate each chunk, and average the estimates wherever chunks overlap.
+"""Separate long songs in chunks, and average the estimates where chunks overlap.
 
 The paper cuts a song into 12-s chunks that overlap by 6 s (section IV-A).  Every sample is the mean
-of the chunks that cover it, plain or weighted by a window; its weights are divided by their sum, so
-a network that only applies a gain comes out as exactly that gain, up to both ends of the song.
+of the chunks that cover it, plain or weighted by a window.  The weights of a sample are normalised
+to sum 1, so a network that only applies a gain gives exactly that gain up to both ends of the song.
 
-Chunks start at every hop.  The last chunk ends where the song ends, so it overlaps its neighbour by
-more than the others do but holds as much music; nothing is padded with silence.  A song shorter
-than one chunk is one chunk of its own length.
+A chunk starts at every hop.  The last chunk ends where the song ends: it has the full length but
+overlaps its neighbour by more than the others do, and nothing is padded with silence.  A song
+shorter than one chunk is one chunk of its own length.
 
-With shifts the whole is done once per shift on the song delayed by that much silence, and the
-estimates, put back in time, are averaged: a network answers a little differently where its frames
-fall elsewhere.
+With shifts, the song is separated once per shift, delayed by that much silence, and the estimates
+are realigned and averaged: a network's estimates change slightly with the position of its frames.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Model = Callable[[Tensor], Tensor]
 
 
 class RatedModel(Protocol):
-    """A :data:`Model` that tells the rate that it is for."""
+    """A :data:`Model` that states its sample rate."""
 
     sample_rate: int
 
@@ -46,7 +45,7 @@ def _fade(chunk: int) -> Tensor:
 
 
 WINDOWS = {"flat": _flat, "fade": _fade}
-"""Weights of a chunk's samples, positive throughout: the plain mean, or a triangle."""
+"""Weights of a chunk's samples, all positive: constant (the plain mean), or a triangle."""
 
 
 def shift_samples(shifts: int, sample_rate: int) -> list[int]:
@@ -65,16 +64,16 @@ def separate(
     shifts: int = 1,
     window: str = "flat",
 ) -> Tensor:
-    """Separate a song that is in memory; see :func:`separate_stream` for one that is not.
+    """Separate a song in memory; see :func:`separate_stream` for one that arrives in blocks.
 
     Args:
         model: maps (batch, channel, sample) to (batch, source, channel, sample); its
             ``sample_rate`` (Hz) turns seconds into samples.
         mixture: (channel, sample), at the model's rate, on any device.
         chunk_seconds: length of a chunk in seconds.
-        hop_seconds: step between chunks in seconds, at most a chunk.
-        batch_size: chunks given to the model at once.
-        shifts: how many delays of the song to average over.
+        hop_seconds: step between chunks in seconds, at most ``chunk_seconds``.
+        batch_size: chunks per call of the model.
+        shifts: number of delays of the song to average over.
         window: one of :data:`WINDOWS`.
 
     Returns:
@@ -97,22 +96,22 @@ def separate_stream(
     shifts: Sequence[int] = (0,),
     window: str = "flat",
 ) -> Iterator[Tensor]:
-    """Separate a song that arrives in blocks; yields every sample as soon as it is final.
+    """Separate a song that arrives in blocks, and yield every sample as soon as it is final.
 
-    Memory holds ``batch_size`` chunks and one block per shift, however long the song.  Gradients are
-    not kept.
+    Holds ``batch_size`` chunks and one block per shift in memory, however long the song is.  No
+    gradients are recorded.
 
     Args:
         model: maps (batch, channel, sample) to (batch, source, channel, sample).
         blocks: (channel, sample) each, of any lengths, in the song's order.
         chunk: length of a chunk in samples.
-        hop: step between chunks in samples, at most a chunk.
-        batch_size: chunks given to the model at once.
+        hop: step between chunks in samples, at most ``chunk``.
+        batch_size: chunks per call of the model.
         shifts: delays in samples to average over.
         window: one of :data:`WINDOWS`.
 
     Yields:
-        Estimates (source, channel, sample), float32 on the CPU; joined, they are as long as the song.
+        Estimates (source, channel, sample), float32 on the CPU, together as long as the song.
     """
     if not 0 < hop <= chunk:
         raise ValueError(f"the hop must be between 1 and the chunk's {chunk} samples, got {hop}")
@@ -180,12 +179,12 @@ def _mean_of(streams: list[Iterator[Tensor]]) -> Iterator[Tensor]:
 
 
 def cut_chunks(blocks: Iterable[Tensor], chunk: int, hop: int) -> Iterator[tuple[int, Tensor]]:
-    """Cut a stream (channel, sample) into ``(start, chunk)``: one every hop, the last at the end.
+    """Cut a stream (channel, sample) into ``(start, chunk)``: one per hop, the last at the end.
 
-    Only a song shorter than ``chunk`` gives a chunk of another length.
+    All chunks have the same length, except that a song shorter than ``chunk`` is one short chunk.
     """
-    parts, held = [], 0  # what arrived since `base`, and how many samples it is
-    base = start = 0  # first sample held, and where the next chunk starts
+    parts, held = [], 0  # blocks held since `base`, and their number of samples
+    base = start = 0  # first sample held, and start of the next chunk
     for block in blocks:
         parts.append(block)
         held += block.shape[-1]
@@ -195,7 +194,7 @@ def cut_chunks(blocks: Iterable[Tensor], chunk: int, hop: int) -> Iterator[tuple
         while start + chunk <= base + held:
             yield start, signal[..., start - base : start - base + chunk]
             start += hop
-        # a last chunk that ends with the song starts after the chunk just cut
+        # the last chunk, which ends with the song, starts after the chunk just cut
         keep = start - hop - base
         parts, held, base = [signal[..., keep:].clone()], held - keep, base + keep
     total = base + held
@@ -207,7 +206,7 @@ def cut_chunks(blocks: Iterable[Tensor], chunk: int, hop: int) -> Iterator[tuple
 
 
 class _OverlapMean:
-    """Running sums of the chunks that cover each sample not yet given out, and of their weights."""
+    """Running sums, over chunks, of estimates and weights for each sample not yet yielded."""
 
     def __init__(self, window: Callable[[int], Tensor]) -> None:
         self.start = 0
@@ -215,7 +214,7 @@ class _OverlapMean:
         self._window = window
 
     def final_before(self, sample: int | None) -> Iterator[Tensor]:
-        """Give out the mean of everything before ``sample`` (of everything if None)."""
+        """Yield the mean of everything before ``sample`` (of everything if None)."""
         if sample == self.start or self.sum.shape[-1] == 0:
             return
         ready = self.sum.shape[-1] if sample is None else sample - self.start
@@ -224,7 +223,7 @@ class _OverlapMean:
         self.start += ready
 
     def add(self, start: int, estimates: Tensor) -> None:
-        """Add a chunk (source, channel, sample) whose first sample is ``start`` of the song."""
+        """Add a chunk (source, channel, sample) that begins at sample ``start`` of the song."""
         if self.sum.ndim == 1:
             self.sum = estimates.new_zeros(*estimates.shape[:-1], 0)
         if len(self._weights) != estimates.shape[-1]:
@@ -259,7 +258,7 @@ def _separate_batch(
 
 
 def device_of(model: Model) -> torch.device:
-    """Where the model's first parameter lives; the CPU for a callable without parameters."""
+    """Device of the model's first parameter; the CPU for a callable without parameters."""
     parameters = getattr(model, "parameters", lambda: iter(()))
     first = next(iter(parameters()), None)
     return torch.device("cpu") if first is None else first.device

@@ -1,8 +1,8 @@
-"""``-``: a song from standard input, one stem to standard output.
+"""``-``: read a song from standard input, write one stem to standard output.
 
-Both pass through a temporary file.  Many formats cannot be read without going back, and what has
-been put out cannot be taken back: so standard output gets a complete stem with a right header, or
-nothing.
+Both pass through a temporary file: many formats cannot be decoded without seeking, and what was
+written to a pipe cannot be changed.  So standard output gets a complete stem with a correct header,
+or nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ STANDARD = "-"
 
 @contextlib.contextmanager
 def stored_input(songs: list[str]) -> Iterator[list[str]]:
-    """``songs`` with ``-`` replaced by a file, called ``stdin``, of all that standard input holds.
+    """``songs``, with ``-`` replaced by a file called ``stdin`` that holds all of standard input.
 
     Raises:
-        UserError: standard input is a terminal, or is named twice.
+        UserError: standard input is a terminal, or ``-`` is given twice.
     """
     if STANDARD not in songs:
         yield songs
@@ -41,7 +41,7 @@ def stored_input(songs: list[str]) -> Iterator[list[str]]:
 
 
 def check_output(options: Options, songs: list) -> None:
-    """Raise UserError unless exactly one file goes to standard output, and no terminal gets it."""
+    """Raise UserError unless exactly one file goes to standard output, which is not a terminal."""
     if len(songs) != 1 or options.stems is None or len(options.stems) != 1:
         raise UserError(
             "--out - writes one stem of one song to standard output; choose it with --stems, as in "
@@ -52,12 +52,12 @@ def check_output(options: Options, songs: list) -> None:
 
 
 def put_out(folder: Path) -> None:
-    """Write the one stem below ``folder`` to standard output, as far as anybody reads it."""
+    """Write the one stem below ``folder`` to standard output, until the reader closes the pipe."""
     (stem,) = (path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
     try:
         with stem.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # Python flushes once more at its end, which must not fail
+        # Python flushes once more at exit, which must not fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

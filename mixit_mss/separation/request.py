@@ -23,7 +23,7 @@ LIMITS: dict[str, limits.Whole | limits.Number] = {
     "shifts": limits.SHIFTS,
     "audio_stream": limits.AUDIO_STREAM,
 }
-"""Of the attributes of :class:`Options` that are numbers."""
+"""Limits of the numeric attributes of :class:`Options`."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Options:
     Attributes:
         stems: names to write; all of the network's if None.
         two_stems: write this stem and ``no_<stem>``, the mixture minus it.
-        all_channels: write every output as ``channel_00``, ``channel_01``, ...: the way to hear a
-            network that has no names for its outputs yet.
+        all_channels: write every output as ``channel_00``, ``channel_01``, ...: for a network whose
+            outputs have no names yet.
         chunk_seconds: length of a chunk.
         hop_seconds: step between chunks.
-        batch_size: chunks given to the network at once.
-        shifts: how many delays of the song, from 0 to half a second, to average over.
-        window: how overlapping chunks are weighted: ``flat``, the paper's plain mean, or ``fade``.
+        batch_size: chunks per call of the network.
+        shifts: number of delays of the song, from 0 to half a second, to average over.
+        window: weights of overlapping chunks: ``flat``, the paper's plain mean, or ``fade``.
         half: compute in 16 bits where that is safe (automatic mixed precision).
         audio_format: one of :data:`~mixit_mss.audio.encoding.ENCODINGS`.
-        audio_stream: which of a video's audio streams, from 1 on; None for the one that is marked as
-            default, or else has most channels.
+        audio_stream: number of a video's audio stream, from 1; None for the one that is marked as
+            default, or else has the most channels.
     """
 
     stems: tuple[str, ...] | None = None
@@ -84,7 +84,7 @@ class Options:
 
 
 def output_files(names: Iterable[str], audio_format: str) -> dict[str, str]:
-    """Name of the file of each output: whatever a network calls it, in one folder.
+    """File name of each output, safe for any output name and unique within one folder.
 
     Raises:
         UserError: two outputs would share a file, or one has an empty name.
@@ -98,7 +98,7 @@ def output_files(names: Iterable[str], audio_format: str) -> dict[str, str]:
 def fingerprint_of(song: Song, model: str, options: Options) -> Fingerprint:
     """Fingerprint of everything that a song's estimates depend on, and nothing else.
 
-    A model folder counts by its configuration and weights, and songs by their content.
+    A model folder enters by its configuration and weights, a song by its content.
     """
     asked = asdict(options)
     del asked["batch_size"]
@@ -108,7 +108,7 @@ def fingerprint_of(song: Song, model: str, options: Options) -> Fingerprint:
     file = model.removeprefix("official:")
     inputs: dict[str, str | Path] = {}
     if os.path.isdir(model):
-        # not the folder itself: estimates may lie in it
+        # not the whole folder: it may hold estimates
         inputs = {name: os.path.join(model, name) for name in (CONFIG, WEIGHTS)}
     elif os.path.isfile(file):
         inputs = {WEIGHTS: file}
@@ -125,8 +125,8 @@ def is_done(folder: Path, song: Song, model: str, options: Options) -> bool:
     """Whether ``folder`` already has all stems of this request, from it or from one for more stems.
 
     Raises:
-        UserError: a file that has to be read for that is no regular one.
-        OSError: it cannot be read.
+        UserError: a file that has to be read is not a regular file.
+        OSError: a file cannot be read.
     """
     if fingerprint_of(song, model, options).is_done(folder):
         return True

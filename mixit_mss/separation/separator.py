@@ -4,9 +4,9 @@
 >>> separate_songs(["album/*.mp3"], "exp/model", "separated", stems=("vocals",))  # doctest: +SKIP
 [Outcome(song='first', status='separated', reason='', notes=()), ...]
 
-A song's stems come to its folder when all of them are complete, and leave alone what else is there.  A
-stamp in it lists them, by which the same request does nothing the next time.  torch is loaded when a
-song is found that is not done.
+A song's stems appear in its folder once all of them are complete; other files there are not
+touched.  A stamp in the folder lists them, so repeating the same request does nothing.  torch is
+loaded only when a song has to be separated.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 class Outcome:
     """Result for one song: ``status`` is ``separated``, ``unchanged`` or ``failed``.
 
-    ``reason`` is one sentence on a failure; ``notes`` are sentences on what the listener should
-    know, such as samples that clip.
+    ``reason`` is one sentence that explains a failure; ``notes`` are sentences for the listener,
+    such as a warning about samples that clip.
     """
 
     song: str
@@ -92,12 +92,12 @@ def separate_files(
 
     Args:
         songs: from :func:`~mixit_mss.separation.songs.find_songs` or ``manifest_songs``.
-        model_folder: see :func:`~mixit_mss.models.hub.opening.open_model`; opened only if a song is not
-            done yet.
+        model_folder: see :func:`~mixit_mss.models.hub.opening.open_model`; opened only if a song
+            has to be separated.
         out: folder of the results.
         options: see :class:`~mixit_mss.separation.request.Options`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        load: opens a network by that name; ``open_model`` if None.
+        load: function that opens a network by name; ``open_model`` if None.
 
     Returns:
         One outcome per song, in order.
@@ -107,7 +107,7 @@ def separate_files(
     """
     work = _Work(Path(out), str(model_folder), options or Options(), device, load)
     for parent in {place(out, song.name).parent for song in songs}:
-        files.sweep(parent)  # what killed processes left
+        files.sweep(parent)  # leftovers of killed processes
     outcomes = []
     with _progress() as progress:
         for number, song in enumerate(songs, start=1):
@@ -126,7 +126,7 @@ def separate_files(
 
 @dataclass
 class _Work:
-    """What all songs of a call have in common."""
+    """State that all songs of a call share."""
 
     out: Path
     model_name: str
@@ -137,7 +137,7 @@ class _Work:
     disk_full: bool = False
 
     def do(self, song: Song, progress: Progress) -> Outcome:
-        """Separate one song unless that is done, and report it."""
+        """Separate one song, unless its stems are already there, and report the result."""
         try:
             _require_files(song)
             done = is_done(place(self.out, song.name), song, self.model_name, self.options)
@@ -173,7 +173,7 @@ class _Work:
         except (UserError, OSError) as error:
             self.disk_full = _is_full(error)
             return Outcome(song.name, "failed", _reason(song, error))
-        except Exception as error:  # a night's work goes on; the traceback says what to mend
+        except Exception as error:  # the other songs go on; the traceback shows what to fix
             if is_out_of_memory(error):
                 return Outcome(song.name, "failed", _too_large(song))
             if sys.stderr is not None:
@@ -196,7 +196,7 @@ def _load(folder: str, device: str, options: Options, load: Callable[[str], Any]
 
     where = pick_device(device)
     model: Network = (load or open_model)(folder)
-    # a wrong name is an error before any work
+    # report a wrong stem name before any work
     output_files(written_names(model, options), options.audio_format)
     return model.to(where) if isinstance(model, torch.nn.Module) else model
 
@@ -212,7 +212,7 @@ def _require_files(song: Song) -> None:
 
 
 def _keep_the_song(song: Song, outputs: list[Path]) -> None:
-    """Refuse to write a stem over the song, even where the song is a stem of ours."""
+    """Refuse to overwrite the song with a stem, even if the song is a stem that we wrote."""
     for part in song.parts:
         for path in outputs:
             if path.exists() and part.exists() and path.samefile(part):
@@ -238,7 +238,7 @@ def _is_full(error: BaseException) -> bool:
     return any(
         getattr(each, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         or "No space left on device" in str(each)
-        # so soundfile states a short write
+        # how soundfile reports a short write
         or (isinstance(each, AssertionError) and "disk full" in str(error))
         for each in _causes(error)
     )

@@ -24,8 +24,8 @@ from mixit_mss.stamps import own_files
 if TYPE_CHECKING:
     from mixit_mss.data.manifest import Manifest
 
-COMMAND = "separate"  # in the stamps of what it writes
-# What lies beside songs and is none: pictures, texts, lists.
+COMMAND = "separate"  # name of the command in its stamps
+# Files that often lie next to songs but are not songs: pictures, texts, lists.
 COMPANIONS = frozenset(
     f".{suffix}"
     for suffix in (
@@ -39,7 +39,7 @@ COMPANIONS = frozenset(
 
 @dataclass(frozen=True)
 class Song:
-    """A mixture: its name, and the files whose sum it is (one, unless only stems exist)."""
+    """A mixture: its name, and the files that sum to it (one file, unless only stems exist)."""
 
     name: str
     parts: tuple[Path, ...]
@@ -55,7 +55,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class _File:
-    """A candidate: its path, what to call it first, and of how many parts of the path that is."""
+    """A candidate: its path, its preferred name, and how many parts of the path the name covers."""
 
     path: Path
     name: str
@@ -69,25 +69,25 @@ def find_songs(paths: Sequence[str | Path], out: str | Path | None = None) -> li
 
 
 def list_songs(paths: Sequence[str | Path], out: str | Path | None = None) -> Listing:
-    """Songs among files, folders and globs, in order.
+    """List the songs among files, folders and globs, in order.
 
-    A file is called by its name without suffix, or by its folder's if it is just ``mixture``.  A
-    folder gives every audio file below it, called by its path there; a folder that holds a
-    ``mixture`` gives only that.  Files that would share a name keep their suffix, or get as many of
-    their folders' names in front as tell them apart.  A pattern such as ``album/*.mp3`` or
-    ``music/**/*.flac``, where no file has that very name, stands for what it matches.  A file that
-    is missing or broken is kept: it fails when its turn comes, and the rest go on.
+    A song's name is its file name without suffix, or its folder's name if the file is called
+    ``mixture``.  A folder gives every audio file below it, named by its path there; a folder with a
+    ``mixture`` gives only that.  Files that would share a name keep their suffix, or are prefixed
+    with as many folder names as are needed to tell them apart.  A pattern such as ``album/*.mp3``
+    or ``music/**/*.flac`` stands for its matches, unless a file has exactly that name.  A missing
+    or broken file is kept: it fails when its turn comes, and the other songs go on.
 
-    Pictures, texts and folders without audio are left out where there are songs beside them, and so
-    are stems that ``mixit-mss separate`` wrote by its stamps.  A file that is given twice, or by a
-    link too, is one song.
+    Pictures, texts and folders without audio are left out if there are songs beside them, and so
+    are stems that ``mixit-mss separate`` wrote, according to its stamps.  A file that is given
+    twice, directly or through a link, is one song.
 
     Args:
         paths: files, folders or patterns.
-        out: the folder of the results: below a folder of ``paths`` it holds no songs.
+        out: the folder of the results; if it lies below a folder of ``paths``, it holds no songs.
 
     Raises:
-        UserError: nothing was given but an empty name, or folders without songs.
+        UserError: a name is empty, or the folders have no songs and nothing else was given.
     """
     found: list[_File] = []
     empty: list[tuple[Path, UserError]] = []
@@ -116,10 +116,10 @@ def list_songs(paths: Sequence[str | Path], out: str | Path | None = None) -> Li
 
 
 def manifest_songs(manifest: Manifest, split: str) -> list[Song]:
-    """Mixtures of one split of a labelled manifest; the sum of a song's stems where it has none.
+    """Mixtures of one split of a labelled manifest; a song without one is the sum of its stems.
 
     Raises:
-        UserError: the split is empty, or two songs would be kept in one folder.
+        UserError: the split is empty, or two songs would share an output folder.
     """
     tracks = manifest.select(split=split).tracks
     songs: list[Song] = []
@@ -142,7 +142,7 @@ def manifest_songs(manifest: Manifest, split: str) -> list[Song]:
 def below_rate(songs: Manifest, sample_rate: int) -> str:
     """A sentence about songs with a lower rate than the network's ``sample_rate`` (Hz), or empty.
 
-    They are converted as they are read, which does not bring back what is not in them.
+    Such songs are resampled as they are read, which does not restore the missing high frequencies.
     """
     tracks = songs.tracks
     low = tracks[tracks["sample_rate"] < sample_rate]
@@ -157,13 +157,13 @@ def below_rate(songs: Manifest, sample_rate: int) -> str:
 
 
 def apart(candidates: Sequence[Iterator[str]]) -> list[str]:
-    """The first of each one's names, or a later one where two would be kept in one place.
+    """A name for each file: its first candidate, or a later one if two would share a path.
 
-    Names that some disks take for one, as they are the same letters in other code points (NFC and
-    NFD), are told apart by a checksum.
+    Some file systems treat names as equal that differ only in Unicode normalisation (NFC and NFD);
+    such names get a checksum.
 
     Args:
-        candidates: for every file its possible names, without end.
+        candidates: for each file, an endless iterator over its possible names.
     """
     names = [next(each) for each in candidates]
     while True:
@@ -187,19 +187,19 @@ class MixtureStream:
 
     Args:
         song: the song.
-        audio_stream: which of the audio streams of its files, from 1 on; see
+        audio_stream: number of the audio stream in its files, from 1; see
             :func:`mixit_mss.audio.stream`.
 
     Attributes:
         sample_rate: Hz.
         channels: number of channels.
-        frames: samples per channel that the header promises, or None.
-        warnings: at the end, the decoder's lines about damage.
-        notes: at the end, sentences on files that are not as their headers say.
+        frames: samples per channel according to the header, or None.
+        warnings: after iteration, the decoder's lines about damage.
+        notes: after iteration, sentences about files that differ from their headers.
 
     Raises:
-        UserError: a file cannot be read, or (some only while iterating) the parts do not fit
-            together.
+        UserError: a file cannot be read, or the parts do not match (in some cases found only while
+            iterating).
     """
 
     def __init__(self, song: Song, audio_stream: int | None = None) -> None:
@@ -246,7 +246,7 @@ class MixtureStream:
 
 
 def _matches(path: str | Path) -> list[Path]:
-    """The path itself, or what it matches if it is a pattern and no file."""
+    """The path itself, or its matches if it is a pattern and not a file."""
     text = os.fspath(path)
     if not text:
         raise UserError("an empty name was given as a song; give a file, a folder or a pattern")
@@ -258,7 +258,7 @@ def _matches(path: str | Path) -> list[Path]:
 
 
 def _why_not(path: Path, out: str | Path | None) -> str:
-    """Why a file that was named is no song if others are; empty if it may be one."""
+    """Why a given file is not a song when others are; empty if it may be one."""
     if path.suffix.lower() in COMPANIONS:
         return "no audio"
     if out is not None and _is_inside(path, out) and _is_estimate(path):
@@ -267,9 +267,9 @@ def _why_not(path: Path, out: str | Path | None) -> str:
 
 
 def _files_in(folder: Path, out: str | Path | None) -> tuple[list[_File], list[tuple[Path, str]]]:
-    """Songs of a folder, without those of ``out`` if that is below it, and without our own stems.
+    """Songs of a folder, and its other files, each with the reason why it is not a song.
 
-    And what else is in it, with the reason why it is no song.
+    Files in ``out``, if that is below the folder, and stems that we wrote are not songs.
     """
     below = out is not None and _is_inside(out, folder)
     listed = find_unlabelled(folder)
@@ -304,12 +304,12 @@ def _is_estimate(path: Path) -> bool:
 
 
 def _is_inside(path: str | Path, folder: str | Path) -> bool:
-    """Whether a path lies below a folder, through links too, and is not the folder."""
+    """Whether a path lies below a folder (links are resolved) and is not the folder itself."""
     return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def _once(files: Iterable[_File]) -> tuple[list[_File], list[tuple[Path, str]]]:
-    """Every file once; and those of another name that are one of them."""
+    """Every file once, and the duplicates: other paths to the same file."""
     first: dict[object, _File] = {}
     twins = []
     for file in files:
@@ -331,7 +331,7 @@ def _first_name(path: Path) -> str:
 
 
 def _names(file: _File) -> Iterator[str]:
-    """What a file may be called, from short to long; without end."""
+    """Possible names of a file, from short to long, without end."""
     yield file.name
     path = Path(os.path.abspath(file.path))
     parts = path.parts[1:]

@@ -1,7 +1,7 @@
 """One song, streaming: read, resample, separate in chunks, resample back, write.
 
-Every part holds no more than it needs of the song, so memory does not grow with its length.  Stems
-have the song's own rate, channel count and exact length.
+Each step buffers only the part of the song that it needs, so memory does not grow with the song's
+length.  Stems have the song's own sample rate, channel count and exact length.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from mixit_mss.separation.overlap_add import Model, device_of, separate_stream, 
 from mixit_mss.separation.request import Options, output_files
 from mixit_mss.separation.songs import MixtureStream, Song
 
-# Up to so many channels go through the whole song side by side; of more, each group takes its turn,
-# so that 64 channels need little more memory than 2.
+# Songs with up to this many channels are separated in one pass.  Of more channels, one group after
+# another is separated, so that 64 channels need little more memory than 2.
 CHANNELS_AT_ONCE = 8
 
 
@@ -45,22 +45,22 @@ def separate_song(
     options: Options,
     advance: Callable[[int, int | None], None] = lambda samples, total: None,
 ) -> list[str]:
-    """Write one song's stems into ``folder``, streaming.
+    """Separate one song as a stream and write its stems to ``folder``.
 
     Args:
         model: a network with ``sample_rate``, ``num_channels``, ``num_sources`` and ``stems``.
         song: the song.
         folder: must exist.
         options: see :class:`~mixit_mss.separation.request.Options`.
-        advance: hears of samples written, and of how many there will be if the header tells.
+        advance: called with the number of samples written, and the total if the header states it.
 
     Returns:
-        Sentences on what the listener should know: a file that is cut short or damaged, or has
-        several audio streams; samples that clip.
+        Sentences for the listener: about a file that is truncated or damaged or has several audio
+        streams, and about samples that clip.
 
     Raises:
-        UserError: the song cannot be read or holds samples that are no finite numbers, or the
-            format cannot hold it.
+        UserError: the song cannot be read or has NaN or infinite samples, or the output format
+            cannot hold it.
     """
     return write_stems(model, song, folder, options, advance).notes
 
@@ -72,7 +72,7 @@ def write_stems(
     options: Options,
     advance: Callable[[int, int | None], None],
 ) -> Written:
-    """The work of :func:`separate_song`, with the song's length."""
+    """Like :func:`separate_song`, but also return the song's length."""
     outputs = output_names(model, options)
     files = output_files(written_names(model, options), options.audio_format)
     with MixtureStream(song, options.audio_stream) as mixture, contextlib.ExitStack() as stack:
@@ -97,7 +97,7 @@ def write_stems(
         ]
         written = 0
         for block in estimates:
-            # resampling there and back may end a few samples late, never early
+            # resampling there and back may give a few samples too many, never too few
             block = block[..., : backlog.read - written]
             written += block.shape[-1]
             if not np.isfinite(block).all():
@@ -119,15 +119,15 @@ def write_stems(
 
 
 def for_channels(model: Network, channels: int, half: bool = False) -> Model:
-    """The network for mixtures of any channel count, as (batch, channel, sample) -> estimates.
+    """Adapt the network to mixtures of any channel count: (batch, channel, sample) -> estimates.
 
-    A multiple of the network's own count goes in groups, such as three pairs of six channels, one
-    after another so that memory does not grow with their number.  Of any other count each channel
-    goes alone, copied to all the network's inputs, and the mean of its outputs comes back; so a mono
-    song stays mono.
+    A multiple of the network's own channel count is separated in groups, such as six channels as
+    three pairs, one after another so that memory does not grow with the number of groups.  With any
+    other count, each channel is separated alone: it is copied to all inputs of the network, and the
+    outputs are averaged.  So a mono song stays mono.
 
-    With ``half`` the network computes in bfloat16, or in float16 on a GPU without it, wherever
-    PyTorch's automatic mixed precision deems that safe.
+    With ``half`` the network computes in bfloat16 (float16 on a GPU without bfloat16) wherever
+    PyTorch's automatic mixed precision considers that safe.
     """
     width, group = model.num_channels, _group(model, channels)
 
@@ -144,13 +144,13 @@ def for_channels(model: Network, channels: int, half: bool = False) -> Model:
 
 
 def written_names(model: Network, options: Options) -> list[str]:
-    """What will be written, by name: the wanted outputs, and the rest where one stem is taken off."""
+    """Names of the files to write: the wanted outputs, plus ``no_<stem>`` with ``two_stems``."""
     rest = [] if options.two_stems is None else [f"no_{options.two_stems}"]
     return [*output_names(model, options), *rest]
 
 
 def output_names(model: Network, options: Options) -> dict[str, int]:
-    """Name of each wanted output, and its index among the network's outputs."""
+    """Map the name of each wanted output to its index among the network's outputs."""
     if options.all_channels:
         return {f"channel_{index:02d}": index for index in range(model.num_sources)}
     if model.stems is None:
@@ -169,9 +169,9 @@ def output_names(model: Network, options: Options) -> dict[str, int]:
 
 
 class _Spool:
-    """Estimates of many channels: some at a time through the whole song, kept on disk.
+    """Estimates of many channels: a few channels at a time for the whole song, stored on disk.
 
-    The song is decoded once for each such part, which costs little beside the network.
+    The song is decoded once per group of channels, which costs little compared with the network.
     """
 
     def __init__(
@@ -194,11 +194,11 @@ class _Spool:
     def estimates(
         self, mixture: Iterable[np.ndarray], advance: Callable[[int], None]
     ) -> Iterator[np.ndarray]:
-        """Blocks (source, channel, sample), each as long as the mixture's.
+        """Blocks (source, channel, sample), each as long as the mixture's block.
 
         Args:
-            mixture: the song's blocks, which are taken when all estimates are there.
-            advance: hears of samples done, as a share of all parts.
+            mixture: the song's blocks; read only after all channels are separated.
+            advance: called with samples done, averaged over all groups of channels.
         """
         for first in self._firsts:
             self._separate(first, advance)
@@ -212,7 +212,7 @@ class _Spool:
             yield np.concatenate(parts, axis=1)
 
     def _separate(self, first: int, advance: Callable[[int], None]) -> None:
-        """Channels from ``first`` on, stored as (sample, source, channel)."""
+        """Separate the group of channels from ``first`` on; store (sample, source, channel)."""
         try:
             file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close()
             self._files.append(file)
@@ -245,7 +245,7 @@ class _Spool:
 
 
 class _Backlog:
-    """The mixture on its way to the network, and what is still to be taken from it, if kept."""
+    """Pass the mixture on to the network; with ``keep``, hold it until it is taken."""
 
     def __init__(self, blocks: Iterable[np.ndarray], keep: bool) -> None:
         self._blocks, self._keep = blocks, keep
@@ -260,7 +260,7 @@ class _Backlog:
             yield block
 
     def take(self, samples: int) -> np.ndarray:
-        """The next samples of the mixture; no more than were read."""
+        """The next samples of the mixture; at most as many as were read."""
         parts = []
         while samples > 0:
             block = self._held.popleft()
@@ -299,7 +299,7 @@ def _estimates(
 
 
 def _group(model: Network, channels: int) -> int:
-    """Channels that go through the network together."""
+    """Number of channels that go through the network together."""
     return model.num_channels if channels % model.num_channels == 0 else 1
 
 
