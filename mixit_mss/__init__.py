@@ -1,6 +1,6 @@
 """Mixture-invariant training (MixIT) for music source separation, from raw songs to scored stems.
 
-One axis legend holds everywhere: ``batch, source, mixture, channel, sample, frame, bin, band,
+Axis names are the same everywhere: ``batch, source, mixture, channel, sample, frame, bin, band,
 feature``.  Audio is float, full scale 1, with axes ``(..., channel, sample)``.
 """
 

@@ -13,7 +13,7 @@ from mixit_mss.errors import UserError
 
 
 def in_words(num_bytes: float) -> str:
-    """A size as people say it: ``93.0 GiB``."""
+    """Format a size for people: ``93.0 GiB``."""
     for unit in ("bytes", "KiB", "MiB"):
         if abs(num_bytes) < 1024:
             return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
@@ -22,10 +22,10 @@ def in_words(num_bytes: float) -> str:
 
 
 def require_space(folder: str | Path, needed: int, purpose: str) -> None:
-    """See that ``needed`` bytes fit on the disk of ``folder``, which exists.
+    """Check that ``needed`` bytes fit on the disk of ``folder``, which must exist.
 
     Raises:
-        UserError: they do not.
+        UserError: there is too little free space.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -37,7 +37,7 @@ def require_space(folder: str | Path, needed: int, purpose: str) -> None:
 
 @contextlib.contextmanager
 def disk_errors(path: str | Path) -> Iterator[None]:
-    """Turn what the disk refuses while ``path`` is written into a :class:`UserError`."""
+    """Turn disk errors while ``path`` is written into a :class:`UserError`."""
     try:
         yield
     except OSError as error:
@@ -50,7 +50,7 @@ def disk_errors(path: str | Path) -> Iterator[None]:
 
 
 def folder_content(folder: str | Path) -> tuple[int, int]:
-    """Number of files below ``folder``, and their bytes; hidden files do not count."""
+    """Number and total bytes of the files below ``folder``, without hidden files."""
     sizes = [
         os.stat(os.path.join(parent, name)).st_size
         for parent, _, names in os.walk(folder)

@@ -6,25 +6,25 @@ import signal
 
 
 class UserError(Exception):
-    """Something the user can mend: one sentence that names the file or key, and what to do.
+    """An error the user can fix: one sentence that names the file or key, and what to do.
 
-    Commands print it without a traceback and exit with status 1.  Of every other exception they
-    print one sentence, too: what the system refused, or where the traceback is.
+    Commands print it without a traceback and exit with status 1.  For any other exception they also
+    print one sentence: the system's error, or where the traceback was saved.
     """
 
 
 class UsageError(UserError):
-    """The command line itself cannot be: an option out of its range, unknown, or missing.
+    """An invalid command line: an option is out of range, unknown or missing.
 
     Commands exit with status 2.
     """
 
 
 class Preempted(Exception):
-    """A signal asked the training to stop; it did, with a checkpoint to go on from.
+    """A signal stopped the training, which saved a checkpoint to resume from.
 
     Attributes:
-        signum: the signal, for instance ``signal.SIGTERM``.
+        signum: the signal, such as ``signal.SIGTERM``.
     """
 
     def __init__(self, signum: int, step: int):

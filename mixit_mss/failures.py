@@ -1,4 +1,4 @@
-"""Report the failure of a command: always one sentence; the traceback is saved to a file."""
+"""Report the failure of a command in one sentence, and save the traceback to a file."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ REASONS = {
     errno.ENFILE: "too many files are open on this machine",
     errno.EADDRINUSE: "the address is in use",
 }
-"""What the system's refusals mean here."""
+"""Messages for common system errors."""
 
 WITHIN_WORKER = re.compile(r"^Caught (\w+) in .* worker process")
 
 
 def open_streams() -> None:
-    """Give a program without standard streams some that swallow what they get.
+    """Open the null device for each missing standard stream, and make names printable.
 
-    Without them (``2>&-``, ``pythonw``) the next file that is opened would become the stream.  And
-    let no name of a file be one that cannot be printed.
+    Where a stream is missing (``2>&-``, ``pythonw``), the next file that is opened would take its
+    descriptor.  Characters that an output cannot encode are escaped with backslashes.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
-            # the lowest free number, which is the missing stream's own
+            # takes the lowest free descriptor, which is that of the missing stream
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and mode == "w":
             with contextlib.suppress(OSError, ValueError):
@@ -57,23 +57,23 @@ def open_streams() -> None:
 
 
 def say(sentence: str) -> None:
-    """Print on standard error; where nobody can be told, do not fail of it."""
+    """Print on standard error; ignore errors if it cannot be written."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(sentence, file=sys.stderr, flush=True)
 
 
 def flush() -> None:
-    """See what was printed arrive; a later failure could be told to nobody."""
+    """Flush standard output now, while a failure can still be reported."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def explain(error: BaseException, name: str) -> str:
-    """One sentence on why a command failed.
+    """Say in one sentence why a command failed.
 
     Args:
-        error: that ended it.
-        name: of the command, as in ``mixit-mss segment``.
+        error: the exception that ended it.
+        name: the command, such as ``mixit-mss segment``.
     """
     known = _known(error)
     if known is not None:
@@ -83,7 +83,7 @@ def explain(error: BaseException, name: str) -> str:
 
 
 def drop_unwritable_output() -> None:
-    """Keep Python from failing again, at its end, of a standard output that takes nothing."""
+    """Keep Python from failing again at exit when standard output cannot be written."""
     try:
         flush()
     except OSError:
@@ -94,7 +94,7 @@ def drop_unwritable_output() -> None:
 
 
 def _known(error: BaseException) -> str | None:
-    """The sentence on an error whose reason is outside this program; None for all others."""
+    """The sentence for an error with a cause outside this program; None for any other error."""
     if isinstance(error, UserError):
         return _one_line(str(error))
     if is_out_of_memory(error):
@@ -128,7 +128,7 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _one_line(text: str) -> str:
-    """The text on one line; of what a worker of torch's raised, the error alone."""
+    """The text on one line; for an error in a torch worker, only the error itself."""
     if WITHIN_WORKER.match(text):
         lines = [line for line in text.splitlines() if line.strip()]
         text = re.sub(r"^[\w.]+(Error|Exception): ", "", lines[-1])
@@ -146,12 +146,12 @@ def _saved(error: BaseException, name: str) -> str:
 
 
 def save_traceback(error: BaseException, name: str) -> Path:
-    """Write where an error came from into a file of its own, complete or not at all.
+    """Write the traceback of an error to a file of its own, atomically.
 
-    It lies in ``$XDG_STATE_HOME/mixit_mss``, or in the temporary folder where that is not set.
+    The file is in ``$XDG_STATE_HOME/mixit_mss``, or in the temporary folder if that is not set.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     state = os.environ.get("XDG_STATE_HOME", "")
     folder = Path(state) / "mixit_mss" if os.path.isabs(state) else Path(tempfile.gettempdir())

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-MODEL_FILES = (WEIGHTS, CONFIG, "README.md")  # of a model folder: stamps name them
+MODEL_FILES = (WEIGHTS, CONFIG, "README.md")  # of a model folder, as listed in stamps
 MAX_NAME_BYTES = 255
 DAY = 86400.0
-# of the temporary names of this machine: another machine's processes cannot be looked up
+# marks this machine's temporary names: processes of other machines cannot be looked up
 HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _TEMPORARY = re.compile(r"\..+\.(\d+)-([0-9a-f]{8})\.partial(\.[^.]*)?")
 _lock = threading.Lock()
@@ -31,9 +31,9 @@ _unfinished: dict[str, int] = {}  # what this process is writing, and in which t
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
 
-    The temporary name keeps the suffix, since audio writers choose the format by it.  A block that
-    raises, or a process that is killed, leaves the old ``path`` as it was; what a kill leaves goes
-    with :func:`sweep`.
+    The temporary name keeps the suffix, because audio writers choose the format by it.  If the
+    block raises or the process is killed, the old ``path`` stays as it was; :func:`sweep` removes
+    what a killed process left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             yield partial
             os.replace(partial, path)
         except OSError as error:
-            if error.errno and error.filename is None:  # a write that failed does not know its file
+            if error.errno and error.filename is None:  # a failed write does not name its file
                 error.filename = str(path)
             raise
         finally:
@@ -54,12 +54,12 @@ def atomic_folder(folder: str | Path, replace: bool = False) -> Iterator[Path]:
     """Like :func:`atomic_path` for a whole folder.
 
     Args:
-        folder: appears when the block succeeds.
-        replace: take the place of a folder with all that is in it; see
-            :func:`mixit_mss.stamps.replaced_folder`, which looks first whose it is.
+        folder: the folder that appears when the block succeeds.
+        replace: replace an existing folder and everything in it.  Prefer
+            :func:`mixit_mss.stamps.replaced_folder`, which first checks that we wrote it.
 
     Raises:
-        FileExistsError: it is there and is not to be replaced.
+        FileExistsError: the folder exists and ``replace`` is false.
     """
     folder = Path(folder)
     if not replace and os.path.lexists(folder):
@@ -79,7 +79,7 @@ def atomic_folder(folder: str | Path, replace: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(beside: str | Path) -> Iterator[Path]:
-    """A folder with a temporary name beside another one; what is still there at the end goes."""
+    """Make a folder with a temporary name beside another path, and remove it afterwards."""
     beside = Path(beside)
     beside.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(beside, beside.name, "") as partial:
@@ -101,11 +101,11 @@ def _temporary(path: Path, stem: str, suffix: str) -> Iterator[Path]:
     partial = path.with_name(os.fsdecode(begin) + end)
     name = os.path.abspath(partial)
     with _lock:
-        # this thread itself: a signal ended what it wrote before, wherever that was
+        # the same thread may write again: a signal may have interrupted its earlier write anywhere
         if _unfinished.setdefault(name, threading.get_ident()) != threading.get_ident():
             raise FileExistsError(errno.EEXIST, "is being written at this moment", str(path))
     try:
-        if partial.is_dir():  # of a killed process that had our number
+        if partial.is_dir():  # left by a killed process that had our process id
             shutil.rmtree(partial)
         yield partial
     finally:
@@ -113,14 +113,14 @@ def _temporary(path: Path, stem: str, suffix: str) -> Iterator[Path]:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file or folder of this name is something unfinished of ours."""
+    """Whether this is the name of one of our unfinished files or folders."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove from ``folder`` what killed processes left unfinished, and nothing that one still writes.
+    """Remove unfinished files of killed processes from ``folder``, but none still being written.
 
-    A process of this machine is looked up; what another machine wrote counts as left after a day.
+    Processes of this machine are looked up; files of other machines count as abandoned after a day.
     """
     try:
         entries = list(os.scandir(folder))
@@ -148,14 +148,14 @@ def _is_abandoned(entry: os.DirEntry, process: int, host: str) -> bool:
 
 
 def is_running(process: int) -> bool:
-    """Whether this machine has a process of that number that has not ended."""
+    """Whether a process with this id is running on this machine."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
-    with contextlib.suppress(OSError, IndexError):  # one that ended may wait for its parent to look
+    with contextlib.suppress(OSError, IndexError):  # an ended process may remain as a zombie
         status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
         return status.rpartition(")")[2].split()[0] not in ("Z", "X")
     return True
@@ -168,7 +168,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: object) -> None:
-    """Write ``content`` as indented JSON, atomically; names that are not UTF-8 come back as they were."""
+    """Write ``content`` as indented JSON, atomically; names that are not UTF-8 are preserved."""
     text = json.dumps(content, indent=2, ensure_ascii=False)
     try:
         text.encode()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import in a fifth less time: nobody looks for garbage among what is made."""
+    """Pause garbage collection while importing, which takes a fifth less time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

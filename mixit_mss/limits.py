@@ -1,7 +1,7 @@
 """Limits of all numeric options: one table for the command line, configs and Python calls.
 
-A limit is wide enough for any work that somebody does, and narrow enough that a slip of the hand is
-told before anything is built.
+A limit is wide enough for any real use, and narrow enough that a typing error is reported before
+anything is built.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MAX_NAME = 100
-"""Bytes of a stem's name, so that a file name holds it with what is added to it."""
+"""Bytes in a stem's name, which leaves room in a file name for what is added to it."""
 
 
 def shown(value: object, length: int = 60) -> str:
-    """A value as a sentence can quote it: on one line, and short."""
+    """Quote a value in an error message: on one line, and short."""
     text = ascii(value) if _unprintable(value) else _REPR.repr(value)
     return text if len(text) <= length else f"{text[: length - 20]}...{text[-15:]}"
 
 
 def told(text: str) -> str:
-    """What was typed, in quotes only where it would be misread without."""
+    """The user's input, in quotes only where it would be misread without them."""
     plain = text.isascii() and text.isprintable() and text and " " not in text
     return text if plain and len(text) <= 20 else shown(text)
 
 
 @dataclass(frozen=True)
 class Whole:
-    """Whole numbers from ``lowest`` to ``highest``; ``what`` says of what, ``why`` why no more."""
+    """Integers from ``lowest`` to ``highest``; ``what`` names the unit, ``why`` the reason."""
 
     lowest: int
     highest: int
@@ -42,10 +42,10 @@ class Whole:
         return f"a whole number{what} from {self.lowest} to {self.highest}{why}"
 
     def check(self, value: object) -> int:
-        """The value itself.
+        """Return the value if it is within the limit.
 
         Raises:
-            ValueError: it is no such number; the sentence quotes it.
+            ValueError: it is not; the message quotes it.
         """
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{shown(value)} must be {self}")
@@ -67,14 +67,14 @@ class Whole:
 
 @dataclass(frozen=True)
 class Number:
-    """Finite numbers from ``lowest`` to ``highest``, these two included where nothing else is said.
+    """Finite numbers from ``lowest`` to ``highest``, both included by default.
 
     Attributes:
         lowest: the smallest.
         highest: the largest.
-        what: of what, as in ``of seconds``.
-        above: ``lowest`` itself is too small.
-        below: ``highest`` itself is too large.
+        what: the unit, such as ``of seconds``.
+        above: exclude ``lowest``.
+        below: exclude ``highest``.
     """
 
     lowest: float
@@ -90,16 +90,16 @@ class Number:
         return f"a number{what} {start} {end}"
 
     def check(self, value: object) -> float:
-        """The value itself.
+        """Return the value if it is within the limit.
 
         Raises:
-            ValueError: it is no such number; the sentence quotes it.
+            ValueError: it is not; the message quotes it.
         """
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{shown(value)} must be {self}")
         high_enough = self.lowest < value if self.above else self.lowest <= value
         low_enough = value < self.highest if self.below else value <= self.highest
-        if not (high_enough and low_enough):  # so neither NaN nor infinity passes
+        if not (high_enough and low_enough):  # also rejects NaN and infinity
             quoted = f"{value:g}" if isinstance(value, float) else _digits(value)
             raise ValueError(f"{quoted} must be {self}")
         return value
@@ -135,7 +135,7 @@ NODES = Whole(1, 10000)
 SAMPLE_RATE = Whole(1000, 768000, "of Hz")
 CHANNELS = Whole(1, 64, "of channels")
 EXACT_OUTPUTS = 20
-"""For which the exact solver of MixIT tries all assignments."""
+"""Most outputs for which the exact MixIT solver tries all assignments."""
 
 SHARE = Number(0, 1, below=True)
 
@@ -160,15 +160,15 @@ NETWORK: dict[str, Whole | Number] = {
     "mask_estimator_depth": Whole(1, 16),
     "num_residual_streams": Whole(1, 16),
 }
-"""What the arguments of networks can be, by their names."""
+"""Limits of network arguments, by name."""
 
 
 def check_names(names: Iterable[object], what: str = "stem") -> tuple[str, ...]:
-    """Names that can be those of files.
+    """Return the names if all can be file names and no two are the same.
 
     Raises:
-        ValueError: one is no text, is empty, a path, too long, holds control characters, or comes
-            twice.
+        ValueError: a name is not a string, is empty, is a path, is too long, holds control
+            characters, or is given twice.
     """
     checked: list[str] = []
     for name in names:
@@ -179,7 +179,7 @@ def check_names(names: Iterable[object], what: str = "stem") -> tuple[str, ...]:
 
 
 def check_name(name: object, what: str = "stem") -> str:
-    """A name that can be that of a file.
+    """Return the name if it can be a file name.
 
     Raises:
         ValueError: as :func:`check_names`.
@@ -208,7 +208,7 @@ def _unprintable(value: object) -> bool:
 
 
 def _digits(number: int) -> str:
-    """A whole number, of which a long one is only told how long it is."""
+    """An integer as text; for a very long one, only its number of digits."""
     return (
         str(number)
         if abs(number) < 10**20

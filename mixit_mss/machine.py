@@ -1,4 +1,4 @@
-"""What this machine has: cores and memory, as far as the system and its container tell."""
+"""Cores and memory of this machine, as reported by the system and its container."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mixit_mss.errors import UserError
 MEMORY = Path("/proc/meminfo")
 LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 LEAST_PROCESSES = 8
-"""So many processes may be asked for on any machine."""
+"""This many processes may be requested on any machine."""
 
 PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")
-"""By which torch's errors are known that have no class of their own."""
+"""Phrases that identify torch errors without a class of their own."""
 
 
 def cores() -> int:
@@ -26,11 +26,11 @@ def cores() -> int:
 
 
 def processes(wanted: int, option: str) -> int:
-    """``wanted`` processes, or as many as are of use here, which is then said.
+    """Limit ``wanted`` processes to a useful number for this machine, and say so if it is fewer.
 
     Args:
-        wanted: what was asked for.
-        option: by which name.
+        wanted: the requested number.
+        option: the option's name, for the message.
     """
     most = max(LEAST_PROCESSES, 2 * cores())
     if wanted <= most:
@@ -44,7 +44,7 @@ def processes(wanted: int, option: str) -> int:
 
 
 def free_bytes() -> int | None:
-    """Memory that is left on this machine and in this container; None where nobody says."""
+    """Memory left on this machine and in this container, in bytes; None if unknown."""
     left = []
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = MEMORY.read_text().splitlines()
@@ -59,10 +59,10 @@ def free_bytes() -> int | None:
 
 
 def require_memory(needed: int, what: str) -> None:
-    """See that ``needed`` bytes can be had.
+    """Check that ``needed`` bytes of memory are free.
 
     Raises:
-        UserError: they cannot.
+        UserError: they are not.
     """
     free = free_bytes()
     if free is not None and needed > free:
@@ -73,7 +73,7 @@ def require_memory(needed: int, what: str) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory did not suffice, of the machine or of a device; torch need not be loaded."""
+    """Whether the machine or a device ran out of memory; does not import torch."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     said = str(error).lower() if isinstance(error, RuntimeError) else ""

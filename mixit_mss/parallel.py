@@ -1,4 +1,4 @@
-"""Distribute many files over processes, none of which can stop the others, and over jobs."""
+"""Distribute files over processes, so that a crash in one does not stop the rest, and over jobs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ Item = TypeVar("Item")
 def run_parallel(
     work: Callable[[Any], Any], jobs: Iterable[Any], num_processes: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield (job, ``work(job)``) as they finish, in no fixed order.
+    """Yield (job, ``work(job)``) as jobs finish, in no fixed order.
 
     Args:
-        work: a function of a module, so that another process can import it.
+        work: a module-level function, so that another process can import it.
         jobs: its arguments, one per call.
-        num_processes: 1 works in this process, which a fault inside a decoder would end.
+        num_processes: with 1, jobs run in this process, which a crash inside a decoder would end.
 
-    A job whose process dies (a fault inside a decoder, memory) or that asks for more memory than
-    there is gives None instead of a result; the jobs that ran beside one that died are done again,
-    each in a process of its own.  Any other exception of ``work`` is raised here and ends
-    everything.
+    If the process of a job dies (a crash inside a decoder, out of memory) or the job raises
+    MemoryError, its result is None.  Jobs that ran beside one that died run again, each in a
+    process of its own.  Any other exception of ``work`` is raised here and stops the rest.
     """
     waiting = deque(jobs)
     if num_processes == 1:
@@ -80,16 +79,17 @@ def _pool(num_processes: int) -> ProcessPoolExecutor:
 
 
 def _follow_parent() -> None:
-    """Let no worker outlive a command that was killed, nor end before it.
+    """Make a worker end with its parent: not later if that is killed, and not earlier.
 
-    SLURM warns every process of a job of its end; a worker that died of it would look like a fault.
+    SLURM sends its warning signal to every process of a job; a worker that it killed would look
+    like a crash.
     """
     for name in ("SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name):  # Windows has none
+        if hasattr(signal, name):  # not on Windows
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
     parent = multiprocessing.parent_process()
-    if parent is None:  # only in a process that nobody spawned
+    if parent is None:  # only in a process that was not spawned
         return
 
     def wait_for_parent() -> None:
@@ -100,16 +100,16 @@ def _follow_parent() -> None:
 
 
 class Shard(NamedTuple):
-    """A share of a list, so that the jobs of an array do all of it and nothing twice.
+    """Share ``number`` (from 1) of ``total`` of a list, written ``3/8``.
 
-    Share ``number`` (from 1) of ``total``; written ``3/8``.
+    Together, the jobs of an array cover the whole list, each item once.
     """
 
     number: int
     total: int
 
     def of(self, items: Sequence[Item]) -> list[Item]:
-        """Every ``total``-th item from ``number`` on: neighbours, often alike in length, part."""
+        """Every ``total``-th item from ``number``: neighbours are often of similar length."""
         return list(items[self.number - 1 :: self.total])
 
     def __str__(self) -> str:
@@ -120,7 +120,7 @@ def parse_shard(text: str) -> Shard:
     """Read ``3/8``.
 
     Raises:
-        UserError: it is no such share.
+        UserError: the text is not a valid share.
     """
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):

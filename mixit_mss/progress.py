@@ -1,4 +1,4 @@
-"""Progress of long work, as a bar on a terminal and as lines in a log."""
+"""Show the progress of long work, as a bar on a terminal and as lines in a log."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Song = TypeVar("Song")
 
 
 class ByteBar:
-    """One line of progress; every method may be called from any thread."""
+    """One line of progress; all methods are thread-safe."""
 
     def __init__(self, progress: Progress, task) -> None:
         self._progress, self._task = progress, task
 
     def advance(self, num_bytes: int) -> None:
-        """Count bytes that are done."""
+        """Add to the number of bytes done."""
         self._progress.advance(self._task, num_bytes)
 
     def restart(self) -> None:
-        """Count from nothing again."""
+        """Start again from 0."""
         self._progress.reset(self._task)
 
     def say(self, text: str) -> None:
@@ -45,7 +45,7 @@ class ByteBar:
 
 @contextlib.contextmanager
 def byte_bar(description: str, total: int, completed: int = 0) -> Iterator[ByteBar]:
-    """Show a :class:`ByteBar` on standard error, if that is a terminal, as long as the block runs."""
+    """Show a :class:`ByteBar` on standard error while the block runs, if that is a terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -60,7 +60,7 @@ def byte_bar(description: str, total: int, completed: int = 0) -> Iterator[ByteB
 
 
 def counted(songs: Iterable[Song], what: str, total: int) -> Iterator[Song]:
-    """Pass songs on as they are done: a bar on standard error, or there a line a minute in a log."""
+    """Yield songs and show progress on standard error: a bar, or one line a minute in a log."""
     console = Console(stderr=True)
     if console.is_terminal:
         yield from track(songs, what, total, console=console)

@@ -14,14 +14,15 @@ from mixit_mss.limits import shown
 
 
 def read_text(path: str | Path, most: int) -> str:
-    """The text of a regular file.
+    """Read the text of a regular file.
 
     Args:
-        path: of the file.
-        most: bytes that it may have.
+        path: the file.
+        most: largest size allowed, in bytes.
 
     Raises:
-        UserError: it cannot be read, is a folder, a pipe or a device, is larger, or is not UTF-8.
+        UserError: the file cannot be read, is a folder, a pipe or a device, is larger than
+            ``most``, or is not UTF-8.
     """
     content = _read(path, most)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -39,7 +40,7 @@ def _read(path: str | Path, most: int) -> bytes:
             raise UserError(f"{path}: is no file that could be read, but a folder, pipe or device")
         with open(path, "rb") as file:
             content = file.read(most + 1)
-    except (OSError, ValueError) as error:  # a ValueError where the path holds NUL
+    except (OSError, ValueError) as error:  # ValueError: the path holds NUL
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({reason})") from error
     if len(content) > most:
@@ -48,10 +49,10 @@ def _read(path: str | Path, most: int) -> bytes:
 
 
 def read_json(path: str | Path, most: int) -> Any:
-    """What a regular file of JSON holds; numbers are finite.
+    """Read a regular file of JSON, in which all numbers must be finite.
 
     Raises:
-        UserError: as :func:`read_text`, or it is not JSON.
+        UserError: as in :func:`read_text`, or the file is not valid JSON.
     """
     text = read_text(path, most)
     try:

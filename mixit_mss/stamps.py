@@ -1,11 +1,11 @@
-"""Stamps: whether a stage is up to date, and which files it wrote.
+"""Stamps record whether a stage is up to date, and which files it wrote.
 
-A folder's stamp, ``.done.json``, tells of every result in it: which command made it, from which options
-and inputs, and which files it consists of.  Inputs are known by their content and outputs by their place
-relative to the folder, so a folder can be moved, or reached by another path, and stays done.  A result
-counts only while all its files are there with their sizes.
+A folder's stamp, ``.done.json``, records for every result in it the command, its options, its
+inputs and its files.  Inputs are identified by content, and outputs by their path relative to the
+folder, so a folder stays done when it is moved or reached by another path.  A result counts only
+while all its files exist with the recorded sizes.
 
-Only what a stamp lists was written by us: nothing else is ever replaced or removed.
+Only files listed in a stamp are ours: nothing else is ever replaced or removed.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from mixit_mss.files import atomic_folder, write_json
 
 STAMP = ".done.json"
 BLOCK_BYTES = 1 << 20
-# What an input looked like, by which it is known again without reading it: size, times in nanoseconds.
+# Size, modification and change time (ns) of an input, to recognise it without reading it.
 Look = tuple[int, int, int]
 
 
 @dataclass
 class Result:
-    """What one run of a command left in a folder.
+    """What one run of a command wrote to a folder.
 
     Attributes:
-        command: which, such as ``separate``.
-        options: all that the result depends on besides files.
-        inputs: sha256 of the content of every file read, by its role (``mixture``, ``weights``).
-        looks: what these files looked like.
-        outputs: sizes in bytes of the files written, by their path relative to the folder.
-        complete: false while files are being moved to their place, and once another result has
-            replaced some of them; they are still ours, but the result does not count.
+        command: the command, such as ``separate``.
+        options: everything besides files that the result depends on.
+        inputs: sha256 of every file read, by role (``mixture``, ``weights``).
+        looks: sizes and times of these files.
+        outputs: sizes in bytes of the files written, by path relative to the folder.
+        complete: false while files are being moved into place, and after another result has
+            replaced some of them; the files are still ours, but the result does not count.
     """
 
     command: str
@@ -52,13 +52,13 @@ class Result:
 
 
 class Fingerprint:
-    """All that a result depends on: the command, its options, and the content of what it reads.
+    """Everything a result depends on: the command, its options, and the content of its inputs.
 
     Args:
-        command: which, such as ``separate``.
+        command: the command, such as ``separate``.
         options: plain values.
-        inputs: files or folders by role.  What is missing counts as such.
-        contents: digests by role of what is read and was digested elsewhere, such as a
+        inputs: files or folders, by role.  Missing ones are recorded as missing.
+        contents: digests, by role, of inputs that were digested elsewhere, such as
             :meth:`~mixit_mss.data.manifest.Manifest.digest`.
     """
 
@@ -77,39 +77,38 @@ class Fingerprint:
 
     @functools.cached_property
     def inputs(self) -> dict[str, str]:
-        """sha256 by role; every file is read whole, once in a process."""
+        """sha256 by role; each file is read in full once per process."""
         read = {role: content_digest(path) for role, path in self._paths.items()}
         return {**read, **self.contents}
 
     @property
     def identity(self) -> dict:
-        """The same as plain values, to compare or to store."""
+        """The fingerprint as plain values, to compare or store."""
         return {"command": self.command, "options": self.options, "inputs": self.inputs}
 
     @property
     def digest(self) -> str:
-        """The same as 64 hexadecimal digits."""
+        """The fingerprint as 64 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def done_in(self, folder: str | Path) -> Result | None:
-        """The result of exactly this in ``folder``, if all of its files are there."""
+        """The result in ``folder`` with this fingerprint, if all of its files exist."""
         for result in read_stamp(folder):
             if result.complete and self._describes(result) and _is_whole(Path(folder), result):
                 return result
         return None
 
     def is_done(self, folder: str | Path) -> bool:
-        """Whether ``folder`` holds the whole result of exactly this."""
+        """Whether ``folder`` holds a complete result with this fingerprint."""
         return self.done_in(folder) is not None
 
     def mark_done(
         self, folder: str | Path, outputs: Iterable[str | Path], complete: bool = True
     ) -> None:
-        """Stamp ``folder``: these files in it are the result.
+        """Stamp ``folder`` with these files as the result.
 
-        An input that has changed since this object was made is recorded as such, so that the work is
-        done again.  Other results in the folder stay as they are, but for files that are now this
-        one's.
+        An input that has changed since this object was made is recorded as changed, so that the
+        work is done again.  Other results in the folder lose only the files that this one replaces.
         """
         folder = Path(folder)
         names = [os.path.relpath(path, folder) for path in outputs]
@@ -134,17 +133,17 @@ class Fingerprint:
             look is not None and look == result.looks.get(role)
             for role, look in self._looks.items()
         ):
-            return True  # nothing was touched since: no need to read it
+            return True  # no input was touched, so there is no need to read them
         if any(
             look and (known := result.looks.get(role)) and look[0] != known[0]
             for role, look in self._looks.items()
         ):
-            return False  # another size is another content
+            return False  # a different size means different content
         return self.inputs == result.inputs
 
 
 def read_stamp(folder: str | Path) -> list[Result]:
-    """The results that a folder's stamp tells of; none where there is no stamp that makes sense."""
+    """The results in a folder's stamp; none if there is no valid stamp."""
     try:
         content = json.loads((Path(folder) / STAMP).read_text(encoding="utf-8"))
         return [_result(entry) for entry in content["results"]]
@@ -158,9 +157,9 @@ def write_stamp(folder: str | Path, results: Iterable[Result]) -> None:
 
 
 def own_files(folder: str | Path, command: str | None = None) -> set[str]:
-    """Paths, relative to ``folder``, of what a command (or any of ours) wrote there by its stamp.
+    """Paths, relative to ``folder``, of the files that its stamp says a command (or any) wrote.
 
-    A stamp may come from anywhere: of what it lists, only plain files inside the folder count.
+    A stamp may come from anywhere, so only regular files inside the folder count.
     """
     return {
         name
@@ -172,7 +171,7 @@ def own_files(folder: str | Path, command: str | None = None) -> set[str]:
 
 
 def foreign_files(folder: str | Path) -> list[str]:
-    """Paths, relative to ``folder``, of files at any depth that no stamp of ours lists."""
+    """Paths, relative to ``folder``, of files at any depth that none of our stamps lists."""
     folder, ours = Path(folder), own_files(folder) | {STAMP}
     found = []
     for parent, _, names in os.walk(folder):
@@ -182,10 +181,10 @@ def foreign_files(folder: str | Path) -> list[str]:
 
 @contextlib.contextmanager
 def replaced_folder(folder: str | Path) -> Iterator[Path]:
-    """An :func:`~mixit_mss.files.atomic_folder` that may take the place of one that is all ours.
+    """An :func:`~mixit_mss.files.atomic_folder` that may replace a folder with only our files.
 
     Raises:
-        UserError: the folder holds files that no stamp of ours lists; nothing was removed.
+        UserError: the folder holds files that none of our stamps lists; nothing was removed.
     """
     folder = Path(folder)
     require_ours(folder)
@@ -195,10 +194,10 @@ def replaced_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def require_ours(folder: str | Path) -> None:
-    """See that everything in ``folder``, if it is there, was written by us.
+    """Check that everything in ``folder``, if it exists, was written by us.
 
     Raises:
-        UserError: it was not, or this is no folder.
+        UserError: it was not, or the path is not a folder.
     """
     folder = Path(folder)
     if not os.path.lexists(folder):
@@ -216,13 +215,13 @@ def require_ours(folder: str | Path) -> None:
 
 
 def content_digest(path: str | Path) -> str:
-    """sha256 of a file's content; of a folder, of the names and contents of all files in it.
+    """sha256 of a file's content, or of the names and contents of all files in a folder.
 
-    Hidden files do not count.  What does not exist is ``missing``.
+    Hidden files do not count.  A path that does not exist gives ``missing``.
 
     Raises:
         UserError: the path is neither a regular file nor a folder.
-        OSError: it cannot be read.
+        OSError: the path cannot be read.
     """
     path = Path(path)
     if path.is_dir():
@@ -277,7 +276,7 @@ def _size_of(folder: Path, name: str) -> int:
 
 
 def _without(result: Result, names: set[str]) -> Result:
-    """A result that has lost these of its files to another one."""
+    """Remove these files from a result; it becomes incomplete if it listed any of them."""
     kept = {name: size for name, size in result.outputs.items() if name not in names}
     result.complete = result.complete and len(kept) == len(result.outputs)
     result.outputs = kept

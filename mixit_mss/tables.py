@@ -1,8 +1,9 @@
 """Read CSV tables from outside safely.
 
-What cannot be right is one sentence that names the file and, where there is one, column and line: a file
-that is none, or is not UTF-8 text; a header without a column, or with one twice; a row that is longer or
-shorter than the header; text where a number belongs, and numbers that are none.
+An invalid table raises a one-sentence error that names the file and, where it applies, the column
+and line.  Invalid are: a path that is not a regular file, or not UTF-8 text; a header that lacks a
+column or has one twice; a row longer or shorter than the header; text where a number belongs; and
+numbers that are too large or not finite.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ from mixit_mss.errors import UserError
 from mixit_mss.limits import shown
 
 MOST_BYTES = 64 * 2**20
-"""Of a table that people look at: scores, votes, histories."""
+"""Size limit of tables that people read: scores, votes, histories."""
 LONGEST_LINE = 2**20
 LARGEST = 1e30
-"""No number of ours is beyond; what is breaks pictures."""
+"""None of our numbers is larger; larger ones break figures."""
 
 
 class Kind(enum.Enum):
     """What the cells of a column hold.
 
-    ``GAPPED`` are numbers, or empty, which is nan; ``RATIO`` are such in dB, which can be infinite.
+    ``GAPPED`` cells are numbers, or empty (nan); ``RATIO`` cells are the same in dB, and may be
+    infinite.
     """
 
     TEXT = "str"
@@ -53,15 +55,15 @@ class _Shape(NamedTuple):
 def read_table(
     path: str | Path, columns: Mapping[str, Kind], most: int = MOST_BYTES
 ) -> pd.DataFrame:
-    """The wanted columns of a table, in that order.
+    """Read the given columns of a table, in that order.
 
     Args:
         path: CSV, UTF-8, with a header.
-        columns: name and kind of each; others are left out.
-        most: bytes that the file may have.
+        columns: name and kind of each; others are ignored.
+        most: largest file size allowed, in bytes.
 
     Raises:
-        UserError: see above.
+        UserError: the table is invalid, as described in the module.
     """
     values: dict[str, list] = {name: [] for name in columns}
     for line, row in rows(path, columns, most):
@@ -75,26 +77,26 @@ def read_table(
 
 
 def read_large_table(path: str | Path, columns: Mapping[str, Kind], most: int) -> pd.DataFrame:
-    """The same for millions of rows of text and whole numbers, a hundred times as fast."""
+    """Like :func:`read_table`, 100 times as fast, for large tables of text and integers."""
     header, shape = _header(path, most)
     _check_header(path, header, columns)
-    if shape.quotes or shape.commas != shape.lines * (len(header) - 1):  # rows of other lengths?
+    if shape.quotes or shape.commas != shape.lines * (len(header) - 1):  # uneven rows?
         for _ in rows(path, columns, most):
             pass
     types = {name: kind.value for name, kind in columns.items()}
     options = {"keep_default_na": False, "encoding": "utf-8-sig"}
     try:
-        with np.errstate(invalid="ignore"):  # of what is then no whole number
+        with np.errstate(invalid="ignore"):  # from values that are not integers
             table = pd.read_csv(path, usecols=list(columns), dtype=types, **options)
     except (ValueError, OverflowError) as error:
-        # look for it slowly, now that there is something to find
+        # find the fault with the slow reader
         read_table(path, columns, most)
         raise UserError(f"'{path}' is not a CSV table ({str(error).strip()})") from error
     return table[list(columns)]
 
 
 def check_text(path: str | Path, most: int) -> None:
-    """See that a file is UTF-8 text of bearable size, before something else reads it.
+    """Check that a file is UTF-8 text of at most ``most`` bytes, before something else reads it.
 
     Raises:
         UserError: it is not.
@@ -103,23 +105,23 @@ def check_text(path: str | Path, most: int) -> None:
 
 
 def columns_of(path: str | Path, most: int = MOST_BYTES) -> list[str]:
-    """The header of a table."""
+    """Read the header of a table."""
     return _header(path, most)[0]
 
 
 def rows(
     path: str | Path, needed: Iterable[str], most: int = MOST_BYTES, short: bool = False
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Every row of a table with the number of its line; empty lines are left out.
+    """Yield every row of a table with its line number; empty lines are skipped.
 
     Args:
         path: CSV, UTF-8, with a header.
-        needed: columns that it must have.
-        most: bytes that the file may have.
-        short: rows may end before the header does; what is missing is empty.
+        needed: columns that the table must have.
+        most: largest file size allowed, in bytes.
+        short: allow rows shorter than the header; missing cells are empty.
 
     Raises:
-        UserError: see above.
+        UserError: the table is invalid, as described in the module.
     """
     header, _ = _header(path, most)
     _check_header(path, header, needed)
@@ -142,10 +144,10 @@ def rows(
 
 
 def value_of(text: str, kind: Kind, path: str | Path, column: str, line: int) -> str | float:
-    """A cell as what it is.
+    """Parse a cell as its kind.
 
     Raises:
-        UserError: it is not.
+        UserError: the cell is not of this kind.
     """
     if kind is Kind.TEXT:
         return text
@@ -197,7 +199,7 @@ def _check_header(path: str | Path, header: list[str], needed: Iterable[str]) ->
 
 
 def _looked_through(path: str | Path, most: int) -> _Shape:
-    """See that a file is text of bearable size, and count its lines and commas."""
+    """Check that a file is UTF-8 text of at most ``most`` bytes; count its lines and commas."""
     lines = commas = size = 0
     last, quotes = b"", False
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -243,6 +245,6 @@ def _blocks(path: str | Path) -> Iterator[bytes]:
         with open(path, "rb") as file:
             read: Callable[[], bytes] = lambda: file.read(LONGEST_LINE)  # noqa: E731
             yield from iter(read, b"")
-    except (OSError, ValueError) as error:  # a ValueError where the path holds NUL
+    except (OSError, ValueError) as error:  # ValueError: the path holds NUL
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"'{path}' cannot be read ({reason})") from error

@@ -19,7 +19,7 @@ PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class _Loader(yaml.SafeLoader):
-    """The plain types only; a date is a text, a key comes once, and aliases are few."""
+    """Load plain types only: dates stay text, keys must be unique, and aliases are limited."""
 
     aliases = 0
 
@@ -65,11 +65,11 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping and lay it over its ``base``, section by section.
+    """Read a YAML mapping and merge it over its ``base``, section by section.
 
     Raises:
-        UserError: for a missing file, broken YAML, values of other types than plain ones, or a base
-            that leads back to itself.
+        UserError: the file is missing or not valid YAML, a value is not of a plain type, or a base
+            refers back to itself.
     """
     return _read(Path(path), seen=())
 
@@ -108,7 +108,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _check(path: Path, value: object, key: str, count: list[int], depth: int = 0) -> None:
-    """See that there are only plain values, and not too many once all aliases are followed."""
+    """Check that all values are plain, and not too many once aliases are expanded."""
     count[0] += 1
     if count[0] > MAX_VALUES or depth > MAX_DEPTH:
         what = "holds too many values" if depth <= MAX_DEPTH else "is nested too deeply"

@@ -1,1 +1,1 @@
-"""Songs composed by rule and played by FluidSynth: every one is a pure function of (seed, number)."""
+"""Songs composed by rule and played by FluidSynth; each is a pure function of (seed, number)."""

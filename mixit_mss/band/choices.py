@@ -1,8 +1,8 @@
 """Options of the songs; importable without numpy."""
 
 LEVELS = ("independent", "tempo", "band", "locked", "unison", "doubled")
-"""How much the parts of a song share, from nothing to everything."""
+"""How much the parts of a song share, in ascending order."""
 
 MIXED = "mixed"
 PARTS_CHOICES = (MIXED, "1", "2", "3", "4")
-"""How many stems play in an unlabelled song."""
+"""Number of stems in an unlabelled song."""

@@ -1,7 +1,7 @@
 """Compose a song: a pure function of (seed, kind, number), the length, and how much its parts share.
 
-Nothing here reads a file or makes a sound.  Every choice comes from numpy generators made from
-``(seed, kind, number, stream)``, so no song has to be composed before another.
+This module reads no files and renders no audio.  Every choice comes from numpy generators seeded
+with ``(seed, kind, number, stream)``, so songs can be composed in any order.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from mixit_mss.band.score import (
 from mixit_mss.band.together import Common, draw_line, own_plan, play_together
 
 KINDS = ("unlabelled", "train", "valid", "test")
-# Streams of random numbers: the first two are shared by neighbouring songs, the rest a song's own.
+# Random streams: neighbouring songs share the first two; the rest belong to one song.
 CAST_STREAM, COUNT_STREAM, PLAN_STREAM, ARRANGEMENT_STREAM, SOUND_STREAM, STEM_STREAM = range(6)
 LINE_STREAM = STEM_STREAM + len(STEMS)
 OWN_PLAN_STREAM = LINE_STREAM + 1
 TOGETHER_STREAM = OWN_PLAN_STREAM + len(STEMS)
-# Styles and instrument families are dealt to this many songs at a time, evenly.
+# Styles and instrument families are spread evenly over this many songs at a time.
 DECK = 8
-# How many stems the unlabelled songs of a deck have: solos and duos more often than whole bands.
+# Number of stems in each unlabelled song of a deck: solos and duos more often than full bands.
 PARTS = (1, 1, 1, 2, 2, 2, 3, 4)
-# A song is composed this much longer than asked for, so that a slow attack may be cut off.
+# Songs are composed this much longer than requested, so that a slow attack can be cut off.
 SPARE_SECONDS = 0.25
-# Every stem plays for at least this share of its song, rests between notes not counted.
+# Every stem plays in at least this share of its song; rests between notes do not count as silence.
 LEAST_SHARE = 0.6
-# How many of n stems rest in a section: drawn between the two, never all of them.
+# (least, most) stems that rest in a section; never all of them.
 RESTING = {"intro": (1, 3), "verse": (0, 1), "chorus": (0, 0), "break": (1, 3), "outro": (0, 2)}
 TITLE_FIRST = (
     "Amber", "Borrowed", "Broken", "Copper", "Crooked", "Distant", "Early", "Empty", "Fallen", "Golden",
@@ -60,11 +60,11 @@ TITLE_SECOND = (
 class Song:
     """A composed song.
 
-    ``plan`` is the band's, ``plans`` are what each stem plays from: the same plan, or one of its own
-    where ``correlation`` is below ``band``.  Notes are in ticks of the stem's plan, and ``playing``
-    tells for every stem in which of that plan's sections it plays.  ``levels`` are wanted stem levels
-    in dB against each other, ``loudness`` that of the mixture in dB of full scale; ``room`` is the
-    reverb's (size, damping, level), each 0..1.
+    ``plan`` is the band's plan.  ``plans`` holds the plan of each stem: the same, or its own if
+    ``correlation`` is below ``band``.  Notes are in ticks of the stem's plan; ``playing`` says for
+    every stem in which sections of its plan it plays.  ``levels`` are target stem levels in dB
+    relative to each other, ``loudness`` is the mixture's level in dB of full scale, and ``room`` is
+    the reverb's (size, damping, level), each 0..1.
     """
 
     kind: str
@@ -82,7 +82,7 @@ class Song:
 
     @property
     def stems(self) -> tuple[str, ...]:
-        """Stems that play, in the corpus's order."""
+        """Stems that play, in the order of the corpus."""
         return tuple(self.playing)
 
 
@@ -96,15 +96,15 @@ def compose_song(
 ) -> Song:
     """Compose song ``number`` of a ``kind`` (one of ``KINDS``), at least ``seconds`` long.
 
-    The first note is at tick 0: when a figure begins with a rest, the tracks lie that much earlier
-    than the plan.
+    The first note is at tick 0: if the music begins with a rest, the tracks are shifted earlier
+    than the plan by that much.
 
-    Unlabelled songs have one to four stems, as often as ``PARTS`` says, or as many as the number
-    ``parts``; songs of the labelled kinds have them all.
+    Unlabelled songs have ``parts`` stems, or one to four with the frequencies in ``PARTS``; songs
+    of the labelled kinds have all stems.
 
-    ``correlation`` is one of ``LEVELS``.  The same song at another level has the same stems and
-    players, and the same style, key and tempo for its first stem, which always plays the band's plan;
-    so a solo is one song up to ``band``.
+    ``correlation`` is one of ``LEVELS``.  At every level, a song has the same stems and players,
+    and the same style, key and tempo for its first stem, which always plays the band's plan.  So a
+    solo is the same song at every level up to ``band``.
     """
     if correlation not in LEVELS or parts not in PARTS_CHOICES:
         raise ValueError(f"no correlation {correlation!r} of {LEVELS}, or parts {parts!r}")
@@ -148,7 +148,7 @@ def compose_song(
         for player, notes in _parts(rng, stem, own, playing[stem], players[stem]):
             track = _track(rng, stem, player, notes, own)
             tracks.append(play_together(together, track, notes, common) if common else track)
-    # In seconds, because parts may differ in tempo.
+    # in seconds, because parts may differ in tempo
     first = min(
         note.start / plans[track.stem].ticks_per_second for track in tracks for note in track.notes
     )
@@ -178,7 +178,7 @@ def compose_song(
 def draw_arrangement(
     rng: np.random.Generator, sections: Sequence[Section], stems: Sequence[str]
 ) -> dict[str, tuple[bool, ...]]:
-    """Who plays in which section: instruments enter and leave, nobody is away for long.
+    """Draw the sections in which each stem plays: instruments enter and leave.
 
     Every section has at least one stem, and every stem plays for ``LEAST_SHARE`` of the song.
     """
@@ -207,7 +207,7 @@ def _earlier(track: Track, ticks: int) -> Track:
 
 
 def _draw_level(rng: np.random.Generator, stem: str) -> float:
-    """Level of a stem in dB, before the song's common gain: lead and drums in front."""
+    """Draw the level of a stem in dB, before the song's gain: lead and drums are loudest."""
     usual = {"vocals": 1.0, "drums": 0.5, "bass": -1.0, "other": -1.0}[stem]
     return round(usual + 1.6 * float(np.clip(rng.standard_normal(), -2, 2)), 2)
 
@@ -215,9 +215,10 @@ def _draw_level(rng: np.random.Generator, stem: str) -> float:
 def _parts(
     rng: np.random.Generator, stem: str, plan: Plan, playing: Sequence[bool], player: Instrument
 ) -> Iterator[tuple[Instrument, list[Note]]]:
-    """Who plays what in one stem: `other` has one to three players, the rest one (voices perhaps two).
+    """Yield (player, notes) of one stem: one to three in `other`, one or two voices, else one.
 
-    One part at a time, because each is played before the next is written, from the same ``rng``.
+    Parts are generated lazily, because each is performed before the next is written, with the same
+    ``rng``.
     """
     if stem == "drums":
         yield player, play_drums(rng, plan, playing)
@@ -243,7 +244,7 @@ def _parts(
 def _track(
     rng: np.random.Generator, stem: str, instrument: Instrument, notes: Sequence[Note], plan: Plan
 ) -> Track:
-    """Play the notes by hand and set the instrument's place, echo and loudness."""
+    """Humanise the notes and draw the instrument's pan, reverb, chorus and volume."""
     ratio, period = plan.swing, plan.style.period
     swung = [note._replace(start=swing_tick(note.start, period, ratio)) for note in notes]
     spread = (0.003, 0.006, 0.010)[int(rng.integers(3))]

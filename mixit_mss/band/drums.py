@@ -1,4 +1,4 @@
-"""The drummer: grooves, a percussion line, crashes where sections begin and fills where they end."""
+"""The drummer: grooves, percussion, crashes at the start of sections and fills at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIME_PIECES = ("hat", "hat", "hat", "ride", "open", "shaker", "pedal")
 
 
 def play_drums(rng: np.random.Generator, plan: Plan, playing: Sequence[bool]) -> list[Note]:
-    """A drum part; sections of a name share a groove, and quiet ones leave pieces out."""
+    """A drum part; sections with the same name share a groove, and quiet ones omit some pieces."""
     names = list(dict.fromkeys(section.name for section in plan.sections))
     usual = pick(rng, plan.style.grooves)
     groove_of = {
@@ -47,7 +47,7 @@ def play_drums(rng: np.random.Generator, plan: Plan, playing: Sequence[bool]) ->
 
 
 def _time_piece(rng: np.random.Generator, plan: Plan, name: str) -> str:
-    """What keeps time in a section: jazz rides, choruses open up."""
+    """Choose what keeps time in a section: mostly the ride in jazz, open pieces in choruses."""
     if plan.style.name in ("swing", "jazz waltz"):
         return pick(rng, ("ride", "ride", "hat"))
     if name == "chorus":
@@ -58,7 +58,7 @@ def _time_piece(rng: np.random.Generator, plan: Plan, name: str) -> str:
 def _groove_hits(
     rng: np.random.Generator, groove: dict[str, str], time: str
 ) -> list[tuple[int, str, str]]:
-    """(step, piece, letter) of one bar, with a ghost kick or an opened hat now and then."""
+    """(step, piece, letter) of one bar, with an occasional ghost kick or open hat."""
     hits = [
         (step, time if piece == "time" else piece, letter)
         for piece, pattern in groove.items()
@@ -73,13 +73,13 @@ def _groove_hits(
 
 
 def _line(piece: str, start: int, plan: Plan) -> str:
-    """One bar of a percussion line; the pattern is cut to short bars and turns from bar to bar."""
+    """One bar of a percussion line; the pattern is cut to short bars and rotates between bars."""
     patterns = PERCUSSION_LINES[piece]
     return patterns[(start // plan.bar // 4) % len(patterns)][: plan.bar // STEP]
 
 
 def _with_fill(hits: list[tuple[int, str, str]], fill: str, plan: Plan) -> list:
-    """Replace the end of the bar, from the fill's first stroke on, by the fill."""
+    """Replace the bar by the fill from the fill's first stroke on; kicks stay."""
     steps = plan.bar // STEP
     fill = fill[-steps:]
     begin = next(step for step, letter in enumerate(fill) if letter != ".")

@@ -1,7 +1,7 @@
-"""The instruments of the band: General MIDI programs per stem, with the range in which each sounds well.
+"""The band's instruments: General MIDI programs per stem, with the range in which each sounds good.
 
-Program numbers count from 0, pitches are MIDI keys (60 is middle C).  No program belongs to two
-stems, so that what separates the stems can be heard.
+Program numbers count from 0; pitches are MIDI keys (60 is middle C).  No program belongs to two
+stems, so that stems differ audibly.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _family(family: str, low: int, high: int, **programs: int) -> tuple[Instrume
     )
 
 
-# (weight of the family, its instruments); the voices sing almost half of the lead lines.
+# (weight of the family, its instruments); voices sing almost half of the lead lines.
 VOCALS = (
     (0.42, _family("voice", 55, 79, choir_aahs=52, voice_oohs=53, synth_voice=54, solo_vox=85)),
     (0.10, _family("flute", 62, 88, flute=73, recorder=74, pan_flute=75, whistle=78, ocarina=79)),
@@ -95,7 +95,7 @@ KITS = (
 CAST = {"vocals": VOCALS, "drums": KITS, "bass": BASSES, "other": OTHERS}
 STEMS = tuple(CAST)
 
-# Keys of the percussion channel, by the names that the grooves use.
+# Keys of the percussion channel, by the names used in the grooves.
 PERCUSSION = {
     "kick": 36, "snare": 38, "stick": 37, "clap": 39, "hat": 42, "pedal": 44, "open": 46,
     "ride": 51, "bell": 53, "crash": 49, "crash 2": 57, "splash": 55, "tom 1": 50, "tom 2": 48,

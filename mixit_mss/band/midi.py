@@ -1,4 +1,4 @@
-"""The tracks of a stem as a MIDI file."""
+"""Write the tracks of a stem as a MIDI file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mixit_mss.band.score import TICKS_PER_QUARTER, Track
 
 
 def midi_file(plan: Plan, tracks: Sequence[Track], seconds: float) -> mido.MidiFile:
-    """The tracks of one stem as a MIDI file of ``seconds``; each track has its own channel."""
+    """Make a MIDI file of ``seconds`` from the tracks of one stem, each on its own channel."""
     song = mido.MidiFile(ticks_per_beat=TICKS_PER_QUARTER)
     end = round(seconds * plan.ticks_per_second)
     tempo = mido.MetaMessage("set_tempo", tempo=round(60e6 / plan.tempo))
@@ -25,7 +25,7 @@ def midi_file(plan: Plan, tracks: Sequence[Track], seconds: float) -> mido.MidiF
 
 def _midi_track(track: Track, channel: int, end: int) -> mido.MidiTrack:
     setting = {7: track.volume, 10: track.pan, 91: track.reverb, 93: track.chorus}
-    # (tick, order, message): at one tick, keys are let go and bent before the next is pressed.
+    # (tick, order, message): at the same tick, note-offs and bends come before note-ons
     events = [(0, 0, mido.Message("program_change", program=track.instrument.program))]
     events += [
         (0, 1, mido.Message("control_change", control=number, value=value))
@@ -39,7 +39,7 @@ def _midi_track(track: Track, channel: int, end: int) -> mido.MidiTrack:
         events.append((min(control.start, end), 3, message))
     for note in track.notes:
         if note.start < end:
-            # A key held for ever would sound for ever: what lasts longer is let go at the end.
+            # a note without note-off would sound forever: release every note by the end
             until = min(note.start + note.ticks, end)
             events.append((note.start, 4, _key("note_on", note.pitch, note.velocity)))
             events.append((until, 2, _key("note_off", note.pitch, 0)))

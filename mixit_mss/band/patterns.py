@@ -9,7 +9,7 @@ from __future__ import annotations
 STEPS_PER_BAR = {"4/4": 16, "3/4": 12, "6/8": 12}
 STEPS_PER_BEAT = {"4/4": 4, "3/4": 4, "6/8": 6}
 
-# Drums: X accent, x normal, o soft.  "time" is played on the hi-hat, the ride or something else.
+# Drums: X accent, x normal, o soft.  "time" is played on the hi-hat, the ride or another piece.
 GROOVES = {
     "rock": {"kick": "X.......X.x.....", "snare": "....X.......X...", "time": "X.x.X.x.X.x.X.x."},
     "drive": {"kick": "X.x...x.X.x...x.", "snare": "....X.......X...", "time": "X.X.X.X.X.X.X.X."},
@@ -55,7 +55,7 @@ PERCUSSION_LINES = {
     "clap": ("....x.......x...",),
 }
 
-# Fills fill the end of a bar: S snare, 1234 toms from high to low, K kick, . rest.
+# Fills at the end of a bar: S snare, 1234 toms from high to low, K kick, . rest.
 FILLS = (
     "SSSS112233444444", "S.S.1.1.2.3.4.4.", "SS11SS22SS33SS44", "....S.SS1122S.44", "........S.SSSSSS",
     "........11223344", "........S.1.3.4.", "............SSSS", "............1234", "K.S.K.SSK.S.4.44", "............S.S.",
@@ -111,7 +111,7 @@ COMPING = {
     },
 }  # fmt: skip
 
-# Which comping figures lie well under which hands; a figure that a metre lacks is passed over.
+# Comping figures that suit each instrument family; figures missing from a metre are skipped.
 COMPING_OF_FAMILY = {
     "piano": (
         "pad", "halves", "quarters", "eighths", "charleston", "pushed", "montuno", "boom chuck",

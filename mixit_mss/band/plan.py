@@ -1,7 +1,7 @@
 """The plan that every player of a song reads: style, key, tempo, sections, and chords over time.
 
-A player is a function of (generator, plan, sections in which it plays).  The plan is drawn by
-itself, so players may share one plan, or each have its own.
+A player is a function of (generator, plan, sections in which it plays).  Plans are drawn
+separately, so players can share a plan or each have their own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODES = {
     "dorian": (0, 2, 3, 5, 7, 9, 10),
     "minor": (0, 2, 3, 5, 7, 8, 10),
 }
-# Degrees of the scale, one chord each; cycled through a section.
+# Degrees of the scale, one chord each, cycled through a section.
 PROGRESSIONS = {
     "major": (
         (1, 5, 6, 4), (1, 6, 4, 5), (6, 4, 1, 5), (4, 1, 5, 6), (1, 4, 5, 4), (1, 3, 4, 5), (2, 5, 1, 6),
@@ -50,7 +50,7 @@ ENERGY = {"intro": 0.45, "verse": 0.6, "chorus": 0.95, "break": 0.3, "outro": 0.
 
 
 class Style(NamedTuple):
-    """A way of playing in one metre; ``tempo`` in quarters a minute, ``swing`` of ``period`` ticks."""
+    """A style in one metre; ``tempo`` in quarters per minute, ``swing`` of ``period`` ticks."""
 
     name: str
     metre: str
@@ -113,7 +113,7 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What all players agree on.  ``changes`` are the ticks at which ``chords`` begin."""
+    """What all players share.  ``changes`` are the ticks at which ``chords`` begin."""
 
     style: Style
     key: int
@@ -154,19 +154,19 @@ class Plan:
         return self.chords[bisect_right(self.changes, tick) - 1]
 
     def next_change(self, tick: int) -> int:
-        """The tick at which the chord of ``tick`` gives way, at most the end of the song."""
+        """The tick at which the chord at ``tick`` ends, at most the end of the song."""
         index = bisect_right(self.changes, tick)
         return self.changes[index] if index < len(self.changes) else self.end
 
     def scale_at(self, tick: int) -> tuple[int, ...]:
-        """Pitch classes to sing at ``tick``: the scale, bent to where the chord leaves it."""
+        """Pitch classes for melodies at ``tick``: the scale, altered where the chord leaves it."""
         scale = [(self.key + step) % 12 for step in MODES[self.mode]]
         outside = [pitch for pitch in self.chord_at(tick).pitch_classes() if pitch not in scale]
         clashing = {(pitch + side) % 12 for pitch in outside for side in (1, -1)}
         return tuple(sorted([pitch for pitch in scale if pitch not in clashing] + outside))
 
     def bars(self, playing: Sequence[bool]) -> Iterator[tuple[Section, int, int, bool]]:
-        """Walk the bars of the sections that play: (section, bar number in it, tick, is its last)."""
+        """Yield the bars of playing sections: (section, bar number in it, tick, is its last)."""
         for section, plays in zip(self.sections, playing, strict=True):
             if plays:
                 starts = range(section.start, section.end, self.bar)
@@ -175,7 +175,7 @@ class Plan:
 
 
 def draw_plan(rng: np.random.Generator, seconds: float, style_point: float) -> Plan:
-    """Draw a plan of whole bars: as many as ``seconds`` need, and one more to begin in.
+    """Draw a plan of whole bars: as many as ``seconds`` need, and one more for a late start.
 
     ``style_point``, in [0, 1), selects the style by the styles' weights.
     """
@@ -201,7 +201,7 @@ def draw_key(rng: np.random.Generator) -> tuple[int, str]:
 def _draw_sections(
     rng: np.random.Generator, bars: int, bar: int, bar_seconds: float
 ) -> tuple[Section, ...]:
-    """Sections of 2, 4 or 8 bars, about 4 to 8 seconds; a short rest joins the last one."""
+    """Draw sections of 2, 4 or 8 bars, about 4 to 8 s; a short remainder joins the last one."""
     length = next((count for count in (8, 4, 2) if count * bar_seconds <= 8.2), 1)
     starts = list(range(0, max(bars - length // 2, 1), length))
     form = pick(rng, FORMS)
@@ -220,9 +220,9 @@ def draw_harmony(
     mode: str,
     sevenths: float,
 ) -> tuple[tuple[int, ...], tuple[Chord, ...]]:
-    """Ticks at which chords begin, and these; sections of the same name share their progression.
+    """Draw the ticks at which chords begin, and the chords; sections of a name share theirs.
 
-    ``bar`` in ticks; ``sevenths`` is the probability that all chords have one.
+    ``bar`` is in ticks; ``sevenths`` is the probability that all chords have a seventh.
     """
     with_sevenths = bool(rng.random() < sevenths)
     major_dominant = bool(rng.random() < 0.6)
@@ -245,7 +245,7 @@ def draw_harmony(
 
 
 def _chord(key: int, mode: str, degree: int, seventh: bool, raised_third: bool) -> Chord:
-    """Thirds piled on a degree (1 to 7) of the scale; ``raised_third`` makes a minor one major."""
+    """Stack thirds on a scale degree (1 to 7); ``raised_third`` makes a minor chord major."""
     scale = MODES[mode]
     piled = [
         scale[(degree - 1 + 2 * third) % 7] + 12 * ((degree - 1 + 2 * third) // 7)

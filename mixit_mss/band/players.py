@@ -1,4 +1,4 @@
-"""Bass, chord and lead players: a plan and a generator in, notes out."""
+"""Bass, chord and lead players: from a plan and a generator to notes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mixit_mss.band.score import STEP, Note, pattern_steps, pick
 
 
 def _names(plan: Plan) -> list[str]:
-    """Names of the sections, each once, in order of appearance."""
+    """Unique section names, in order of appearance."""
     return list(dict.fromkeys(section.name for section in plan.sections))
 
 
@@ -28,7 +28,7 @@ def _loudness(section_name: str, accent: int = 0) -> int:
 def play_bass(
     rng: np.random.Generator, plan: Plan, playing: Sequence[bool], instrument: Instrument
 ) -> list[Note]:
-    """A bass line: one figure per section name, another now and then in a section's last bar."""
+    """A bass line: one figure per section name, sometimes another in a section's last bar."""
     known = BASS_FIGURES[plan.style.metre]
     figures = [known[name] for name in plan.style.bass]
     figure_of = {name: pick(rng, figures) for name in _names(plan)}
@@ -67,7 +67,7 @@ def _bass_pitch(
 def play_chords(
     rng: np.random.Generator, plan: Plan, playing: Sequence[bool], instrument: Instrument
 ) -> list[Note]:
-    """Comping, arpeggios, pads or lines, as the instrument's family plays them."""
+    """Comping, arpeggios, pads or lines, depending on the instrument's family."""
     known = COMPING[plan.style.metre]
     figures = [known[name] for name in COMPING_OF_FAMILY[instrument.family] if name in known]
     usual = pick(rng, figures)
@@ -103,7 +103,7 @@ def _voicing(plan: Plan, tick: int, letter: str, centre: int, instrument: Instru
     if letter == "p":
         root = instrument.low + (chord.root - instrument.low) % 12
         return [root, root + chord.intervals[2], root + 12]
-    # Each pitch class at its place nearest to the centre: close voicings that move little.
+    # each pitch class in the octave nearest to the centre: close voicings that move little
     near = sorted(centre - 6 + (pitch - centre + 6) % 12 for pitch in chord.pitch_classes())
     near = [into_range(pitch, instrument) for pitch in near]
     bottom = into_range(centre - 18 + (chord.root - centre + 18) % 12, instrument)
@@ -118,7 +118,7 @@ def _voicing(plan: Plan, tick: int, letter: str, centre: int, instrument: Instru
 
 
 def into_range(pitch: int, instrument: Instrument) -> int:
-    """Bring a pitch to where ``instrument`` can play it, by octaves."""
+    """Move a pitch by octaves into the range of ``instrument``."""
     while pitch < instrument.low:
         pitch += 12
     while pitch > instrument.high:
@@ -136,9 +136,9 @@ def play_lead(
     instrument: Instrument,
     resting: float = 0.08,
 ) -> list[Note]:
-    """A melody in two-bar phrases: sections of a name share two motifs, and phrases breathe.
+    """A melody in two-bar phrases that breathe; sections with the same name share two motifs.
 
-    A phrase, but the first of a section, is left out with the probability ``resting``.
+    Each phrase except the first of a section is omitted with probability ``resting``.
     """
     motifs = {name: (_draw_motif(rng, plan), _draw_motif(rng, plan)) for name in _names(plan)}
     span = min(17, instrument.high - instrument.low)
@@ -172,7 +172,7 @@ def play_lead(
 
 
 def _draw_motif(rng: np.random.Generator, plan: Plan) -> tuple[str, str, list[int], int]:
-    """Two bars of rhythm, steps of the scale between the notes, and a start around the middle."""
+    """Draw two bars of rhythm, the scale steps between notes, and a start near the middle."""
     metre = plan.style.metre
     steps = (-3, -2, -2, -1, -1, -1, 0, 1, 1, 1, 2, 2, 4)
     contour = [int(pick(rng, steps)) for _ in range(16)]
@@ -180,7 +180,7 @@ def _draw_motif(rng: np.random.Generator, plan: Plan) -> tuple[str, str, list[in
 
 
 def _sung_pitch(plan: Plan, tick: int, before: int, steps: int, strong: bool) -> int:
-    """``steps`` of the scale away from ``before``; strong places fall on the chord."""
+    """The pitch ``steps`` of the scale away from ``before``; strong beats take chord notes."""
     chord = plan.chord_at(tick).pitch_classes()
     scale = plan.scale_at(tick)
     ladder = [pitch for pitch in range(before - 14, before + 15) if pitch % 12 in scale]
@@ -193,7 +193,7 @@ def _sung_pitch(plan: Plan, tick: int, before: int, steps: int, strong: bool) ->
 
 
 def _fold(pitch: int, low: int, high: int) -> int:
-    """Bring a pitch into ``[low, high]`` by octaves."""
+    """Move a pitch into ``[low, high]`` by octaves."""
     while pitch < low:
         pitch += 12
     while pitch > high:
@@ -202,7 +202,7 @@ def _fold(pitch: int, low: int, high: int) -> int:
 
 
 def second_voice(notes: Sequence[Note], plan: Plan, instrument: Instrument) -> list[Note]:
-    """A second singer, a third or so below the first, in the choruses only."""
+    """A second voice, about a third below the first, in the choruses only."""
     choruses = [section for section in plan.sections if section.name == "chorus"]
     voice = []
     for note in notes:

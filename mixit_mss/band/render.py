@@ -1,7 +1,7 @@
-"""From a composed song to sound: one FluidSynth process per stem, mixed and rounded to 16 bits here.
+"""Render a composed song: one FluidSynth process per stem, then mixing and rounding to 16 bits.
 
-A process of its own per stem makes every stem a function of its notes alone (reverb and chorus
-carry nothing over), and lets the stems be levelled by what they measure.
+With a process per stem, every stem depends only on its own notes (no reverb or chorus is shared),
+and its level can be set from measurements.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from mixit_mss.errors import UserError
 SAMPLE_RATE = 44100
 FADE_SECONDS = 0.05
 HIGHEST_PEAK = 0.97
-LIMIT_DB = 18  # above a stem's RMS: unlimited drums would push everything else down
-LOW_CUT_HZ = 20  # some instruments of common sound fonts carry an offset
+LIMIT_DB = 18  # above a stem's RMS: peaks of unlimited drums would make everything else quieter
+LOW_CUT_HZ = 20  # some instruments in common sound fonts have a DC offset
 BYTES_PER_FRAME = 8
 PATIENCE_SECONDS = 240
 SOUNDFONTS = (
@@ -40,12 +40,12 @@ SOUNDFONTS = (
 
 
 class RenderError(Exception):
-    """FluidSynth gave no usable sound for one song."""
+    """FluidSynth produced no usable audio for a song."""
 
 
 @dataclass(frozen=True)
 class Synthesiser:
-    """The FluidSynth program, its version, and the sound font that it plays."""
+    """The FluidSynth program, its version, and the sound font."""
 
     program: str
     version: str
@@ -53,9 +53,9 @@ class Synthesiser:
 
 
 def find_synthesiser(soundfont: str | Path | None = None) -> Synthesiser:
-    """Look up FluidSynth and a General MIDI sound font; ``soundfont`` overrides the usual places.
+    """Find FluidSynth and a General MIDI sound font; ``soundfont`` overrides the usual places.
 
-    Raises UserError, with the way to install it, for what is missing.
+    Raises UserError, with installation instructions, if one is missing.
     """
     if importlib.util.find_spec("mido") is None:
         raise UserError(
@@ -93,10 +93,10 @@ def find_synthesiser(soundfont: str | Path | None = None) -> Synthesiser:
 
 
 def render_stem(song: Song, stem: str, synthesiser: Synthesiser, scratch: Path) -> np.ndarray:
-    """Play one stem; returns float32 (channel, sample) of the song's length and SPARE_SECONDS.
+    """Render one stem; returns float32 (channel, sample), SPARE_SECONDS longer than the song.
 
-    The MIDI file is written to the folder ``scratch`` and left there.  Raises RenderError when
-    FluidSynth fails twice, or plays nothing.
+    The MIDI file is written to the folder ``scratch`` and left there.  Raises RenderError if
+    FluidSynth fails twice or renders silence.
     """
     from mixit_mss.band.midi import midi_file
 
@@ -109,7 +109,7 @@ def render_stem(song: Song, stem: str, synthesiser: Synthesiser, scratch: Path) 
         "synth.sample-rate": SAMPLE_RATE,
         "synth.gain": 0.4,
         "synth.chorus.active": int(any(track.chorus > 0 for track in tracks)),
-        "audio.period-size": 64,  # notes begin on multiples of it
+        "audio.period-size": 64,  # note onsets are multiples of it
         "synth.reverb.room-size": size,
         "synth.reverb.damp": damping,
         "synth.reverb.level": level,
@@ -117,7 +117,7 @@ def render_stem(song: Song, stem: str, synthesiser: Synthesiser, scratch: Path) 
     wanted = round(seconds * SAMPLE_RATE)
     midi, empty = scratch / f"{song.kind}_{song.number}_{stem}.mid", scratch / "empty.conf"
     midi_file(song.plans[stem], tracks, seconds).save(midi)
-    empty.touch()  # instead of the user's own ~/.fluidsynth
+    empty.touch()  # instead of the user's ~/.fluidsynth
     command = [synthesiser.program, "-n", "-i", "-q", "-f", str(empty)]
     for name, value in settings.items():
         command += ["-o", f"{name}={value}"]
@@ -136,11 +136,11 @@ def render_stem(song: Song, stem: str, synthesiser: Synthesiser, scratch: Path) 
 
 
 def _play(command: Sequence[str], frames: int, log: Path) -> bytes | None:
-    """The first ``frames`` stereo float frames that FluidSynth writes to its output, or fewer.
+    """Read up to ``frames`` stereo float frames from FluidSynth's output.
 
-    Read through a pipe: what follows the song is never computed, and a FluidSynth whose reader was
-    killed ends by itself.  Returns None if it fails, or takes more than a few minutes; its messages
-    go to ``log``.
+    The output is a pipe: audio after the song is never rendered, and FluidSynth ends if its reader
+    is killed.  Returns None if it fails or takes more than a few minutes; its messages go to
+    ``log``.
     """
     with (
         log.open("wb") as messages,
@@ -162,12 +162,12 @@ def _play(command: Sequence[str], frames: int, log: Path) -> bytes | None:
 
 
 def _leaving_nothing(scratch: str | Path) -> dict[str, str]:
-    """The environment of a FluidSynth whose sound libraries leave their temporary folder in ``scratch``."""
+    """Environment in which FluidSynth's libraries put their temporary folder in ``scratch``."""
     return {**os.environ, "TMPDIR": os.path.abspath(scratch)}
 
 
 def active_rms(sound: np.ndarray, window_seconds: float = 0.25) -> float:
-    """RMS of ``sound`` (channel, sample) over the windows less than 30 dB below its loud ones."""
+    """RMS of ``sound`` (channel, sample) over windows less than 30 dB below the loud ones."""
     window = round(window_seconds * SAMPLE_RATE)
     whole = sound[:, : sound.shape[1] // window * window]
     energy = np.asarray(
@@ -178,13 +178,13 @@ def active_rms(sound: np.ndarray, window_seconds: float = 0.25) -> float:
 
 
 def without_offset(sound: np.ndarray) -> np.ndarray:
-    """Cut what lies below LOW_CUT_HZ: the usual one-pole DC blocker, over the samples."""
+    """Remove frequencies below LOW_CUT_HZ with a one-pole DC blocker, along the sample axis."""
     pole = np.exp(-2 * np.pi * LOW_CUT_HZ / SAMPLE_RATE)
     return lfilter([1.0, -1.0], [1.0, -pole], sound, axis=-1).astype(np.float32)
 
 
 def limit(sound: np.ndarray, ceiling: float) -> np.ndarray:
-    """Leave samples up to half the ``ceiling`` alone and bend higher ones to stay below it."""
+    """Soft-limit samples to ``ceiling``; those up to half of it stay unchanged."""
     knee = ceiling / 2
     size = np.abs(sound)
     high = size > knee
@@ -194,17 +194,17 @@ def limit(sound: np.ndarray, ceiling: float) -> np.ndarray:
 
 
 def level(sound: np.ndarray, decibels: float) -> np.ndarray:
-    """Scale a stem to an active RMS of ``decibels`` (0 is 1), with its peaks limited."""
+    """Scale a stem to an active RMS of ``decibels`` (0 dB is 1), with limited peaks."""
     rms = active_rms(sound)
     limited = limit(sound, rms * 10 ** (LIMIT_DB / 20))
     return limited * np.float32(10 ** (decibels / 20) / active_rms(limited))
 
 
 def mix(song: Song, sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Level the stems, begin with the first sound, end with a fade, and round to 16 bits.
+    """Level the stems, start at the first sound, fade out at the end, and round to 16 bits.
 
-    ``sounds``: stem to float (channel, sample).  Returns stem to int16 (channel, sample), plus
-    ``mixture``, which is exactly their sum.  One gain holds for the whole song.
+    ``sounds``: stem -> float (channel, sample).  Returns stem -> int16 (channel, sample), plus
+    ``mixture``, which is exactly their sum.  One gain applies to the whole song.
     """
     length = round(song.seconds * SAMPLE_RATE)
     levelled = {stem: level(sound, song.levels[stem]) for stem, sound in sounds.items()}
@@ -230,5 +230,5 @@ def mix(song: Song, sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def render_song(song: Song, synthesiser: Synthesiser, scratch: Path) -> dict[str, np.ndarray]:
-    """Play a song: ``mixture`` and every stem that it has, int16 (channel, sample)."""
+    """Render a song: ``mixture`` and each of its stems, int16 (channel, sample)."""
     return mix(song, {stem: render_stem(song, stem, synthesiser, scratch) for stem in song.stems})

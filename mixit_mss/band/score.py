@@ -1,4 +1,4 @@
-"""Notes in ticks, and how they are played: swing, small timing errors, pitch bends of a singer."""
+"""Notes in ticks, and how they are performed: swing, small timing errors, vocal pitch bends."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Track:
 
 
 def pick(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
-    """One of ``options``, each as likely as the others."""
+    """Draw one of ``options`` uniformly."""
     return options[int(rng.integers(len(options)))]
 
 
 def pick_weighted(point: float, options: Sequence[tuple[float, Choice]]) -> Choice:
-    """The choice of the ``(weight, choice)`` pairs in whose share ``point``, in [0, 1), falls."""
+    """The choice, among ``(weight, choice)`` pairs, whose share contains ``point`` in [0, 1)."""
     point *= sum(weight for weight, _ in options)
     for weight, choice in options:
         point -= weight
@@ -64,10 +64,10 @@ def pick_weighted(point: float, options: Sequence[tuple[float, Choice]]) -> Choi
 
 
 def dealt_points(deck: np.random.Generator, size: int, place: int, axes: int) -> list[float]:
-    """A point of the unit cube, one of ``size`` that lie in different slices along every axis.
+    """Point number ``place`` of a Latin hypercube sample of ``size`` points in the unit cube.
 
-    Latin hypercube sampling: each of the ``size`` places, dealt from the same fresh ``deck``, gets
-    its own slice of width 1/size on each of the ``axes``, so that few songs cover many choices.
+    With the same freshly seeded ``deck``, every place gets its own slice of width 1/size on each of
+    the ``axes``, so that few songs cover many choices.
     """
     slices = deck.permuted(np.tile(np.arange(size), (axes, 1)), axis=1)
     within = deck.random((axes, size))
@@ -75,9 +75,9 @@ def dealt_points(deck: np.random.Generator, size: int, place: int, axes: int) ->
 
 
 def pattern_steps(pattern: str) -> list[tuple[int, str, int]]:
-    """Read a pattern of sixteenths: ``(step, letter, steps it lasts)`` for every note.
+    """Parse a pattern of sixteenths: ``(step, letter, length in steps)`` for every note.
 
-    ``.`` is a rest and ``-`` holds the note before it: ``"r--.f-"`` is r for 3 steps, f for 2.
+    ``.`` is a rest and ``-`` holds the previous note: ``"r--.f-"`` is r for 3 steps, f for 2.
     """
     found: list[tuple[int, str, int]] = []
     for step, letter in enumerate(pattern):
@@ -106,10 +106,10 @@ def humanise(
     drag: float,
     end: int,
 ) -> tuple[Note, ...]:
-    """Play notes as a person does: late by ``drag`` seconds, uneven by ``spread`` seconds.
+    """Make the timing of notes human: late by ``drag`` seconds, uneven by ``spread`` seconds.
 
-    Chords keep together more than successive notes do.  Returns notes sorted by start, within
-    ``[0, end)`` ticks, none sounding twice on one key at a time.
+    Notes of a chord stay closer together than successive notes.  Returns notes sorted by start,
+    within ``[0, end)`` ticks, without overlaps on the same key.
     """
     shift_of: dict[int, float] = {}
     played = []
@@ -143,7 +143,7 @@ def _without_overlaps(notes: list[Note]) -> tuple[Note, ...]:
 def express(
     rng: np.random.Generator, notes: Sequence[Note], ticks_per_second: float
 ) -> tuple[Control, ...]:
-    """A singer's hand: some notes are scooped from below, long ones get a late vibrato."""
+    """Add vocal expression: some notes are scooped from below, long ones get a late vibrato."""
     controls = []
     depth = int(rng.integers(25, 75))
     scooping = 0.1 + 0.4 * rng.random()

@@ -1,9 +1,8 @@
 """Compose songs by rule, play them with FluidSynth, store them as FLAC.
 
-Every audio file carries a tag that says from what it was made (seed, length, correlation, parts,
-sound font, version of FluidSynth, this code).  A song is made if, and only if, a file with its tag
-is not there: so a killed run goes on where it was, more songs cost only the new ones, and nothing
-stale stays.
+Every audio file has a tag that identifies what it was made from (seed, length, correlation, parts,
+sound font, FluidSynth version, this code).  A song is made only if a file with its tag is missing.
+So a killed run resumes, adding songs renders only the new ones, and no stale songs remain.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Order:
-    """One song to be there at the end: which one, and where."""
+    """A requested song, and its path."""
 
     kind: str
     number: int
@@ -60,7 +59,7 @@ class Order:
 
 
 def list_orders(out: Path, counts: dict[str, int]) -> list[Order]:
-    """Songs wanted under ``out``; ``counts`` tells how many of each kind."""
+    """List the requested songs under ``out``; ``counts`` maps kinds to numbers of songs."""
     orders = []
     for kind, count in counts.items():
         for number in range(count):
@@ -72,7 +71,7 @@ def list_orders(out: Path, counts: dict[str, int]) -> list[Order]:
 
 
 def read_tag(path: Path) -> str:
-    """The tag of a FLAC file, ``""`` if it has none or cannot be read."""
+    """Read the tag of a FLAC file; ``""`` if it has none or cannot be read."""
     try:
         with soundfile.SoundFile(path) as file:
             return file.comment or ""
@@ -87,7 +86,7 @@ def make_song(
     tag: str,
     scratch: Path,
 ) -> None:
-    """Compose (from kind and number), play and store one song; it appears complete or not at all."""
+    """Compose (from kind and number), render and write one song atomically."""
     song = compose(order.kind, order.number)
     sounds = render_song(song, synthesiser, scratch)
     if order.kind == "unlabelled":
@@ -108,9 +107,9 @@ def _write_flac(path: Path, sound: np.ndarray, title: str, tag: str) -> None:
 
 
 def sweep(out: Path, orders: Sequence[Order]) -> None:
-    """Remove what killed runs left half-written, and songs of ours that are no longer wanted.
+    """Remove unfinished files of killed runs, and our songs that are no longer requested.
 
-    Files that do not carry our mark are left alone.
+    Files without our tag are kept.
     """
     places = [
         out / "unlabelled",
@@ -131,16 +130,16 @@ def sweep(out: Path, orders: Sequence[Order]) -> None:
 
 
 def song_table(songs: Sequence[tuple[Song, str]], parts: str = MIXED) -> str:
-    """The songs as CSV text, one row each; ``songs`` pairs a song with its path.
+    """Format the songs as CSV, one row each; ``songs`` pairs songs with paths.
 
-    ``parts`` is what was wanted of unlabelled songs.  Where parts play from plans of their own, a
-    cell has the styles (keys, metres, tempos) of all of them, in the order of its column ``parts``.
+    ``parts`` is the setting for unlabelled songs.  If stems have their own plans, a cell lists the
+    styles (keys, metres, tempos) of all of them, in the order of the column ``parts``.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for song, path in songs:
-        # One for all, or one per stem.
+        # one plan for all stems, or one per stem
         plans = list(song.plans.values())
         plans = plans[:1] if all(plan == plans[0] for plan in plans) else plans
         programs = "; ".join(
@@ -168,10 +167,10 @@ def make_songs(
     correlation: str = "band",
     parts: str = MIXED,
 ) -> int:
-    """Make every song that is not there yet; returns how many were made.
+    """Make all missing songs; returns how many were made.
 
-    ``correlation`` and ``parts`` as in ``compose_song``.
-    A song that fails does not stop the others; UserError names it at the end.
+    ``correlation`` and ``parts`` are as in ``compose_song``.
+    A failed song does not stop the others; a UserError at the end names it.
     """
     synthesiser = find_synthesiser(soundfont)
     code = sorted(path for path in Path(__file__).parent.glob("*.py") if path != Path(__file__))
@@ -223,7 +222,7 @@ def make_songs(
 def _make_all(
     orders: Sequence[Order], make: Callable[[Order], None], nj: int
 ) -> list[tuple[Order, RenderError]]:
-    """Make songs ``nj`` at a time.  Threads suffice: the work is in the FluidSynth processes."""
+    """Make ``nj`` songs at a time, in threads, because FluidSynth's processes do the work."""
     from rich.console import Console
     from rich.progress import track
 

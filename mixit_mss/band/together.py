@@ -1,9 +1,9 @@
-"""How much the parts of a song share: one ordered list of levels.
+"""Levels of correlation: how much the parts of a song share, in one ordered list.
 
-Below ``band``, parts stop sharing: each reads a plan of its own.  Above it, they share more than a
-plan: a common line, to whose onsets every part is moved (``locked``) or which all of them play
-(``unison``), in the end on one instrument (``doubled``).  A level only changes what it is about:
-whoever played what at the level before still does.
+Below ``band``, each part has its own plan.  Above it, parts share a common line as well as the
+plan: every part is moved to the line's onsets (``locked``), or all play the line (``unison``),
+finally on the same instrument (``doubled``).  A level changes nothing else: all other players and
+notes stay as at the level before.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from mixit_mss.band.plan import Plan, draw_harmony, draw_key, draw_plan
 from mixit_mss.band.players import into_range, play_lead
 from mixit_mss.band.score import STEP, Note, Track, express, humanise, swing_tick
 
-# The common line stays within an octave, so that nearly every instrument can play it as it is.
+# The common line spans one octave, so that nearly every instrument can play it unchanged.
 LINE = Instrument("common line", 0, "line", 60, 72)
 
 
 @dataclass(frozen=True)
 class Common:
-    """What the parts of a song above ``band`` share: a plan, a ``line`` in ticks, and for ``doubled``
-    the instrument ``double``."""
+    """What parts share above ``band``: a plan, a ``line`` in ticks, and an instrument to double it.
+
+    ``double``, the instrument, is used only at the level ``doubled``.
+    """
 
     level: str
     plan: Plan
@@ -34,7 +36,7 @@ class Common:
 
 
 def own_plan(rng: np.random.Generator, level: str, plan: Plan, seconds: float) -> Plan:
-    """The plan of one part below ``band``: all its own, or with the tempo and sections of ``plan``."""
+    """Draw one part's plan below ``band``: independent, or with ``plan``'s tempo and sections."""
     if level == "independent":
         return draw_plan(rng, seconds, float(rng.random()))
     key, mode = draw_key(rng)
@@ -43,17 +45,17 @@ def own_plan(rng: np.random.Generator, level: str, plan: Plan, seconds: float) -
 
 
 def draw_line(rng: np.random.Generator, plan: Plan) -> list[Note]:
-    """The line that all parts have in common above ``band``: a melody through every section."""
+    """Draw the common line for levels above ``band``: a melody through every section."""
     return play_lead(rng, plan, [True] * len(plan.sections), LINE, resting=0.0)
 
 
 def in_step(notes: Sequence[Note], line: Sequence[Note], plan: Plan) -> list[Note]:
-    """Move a part to the onsets of ``line``: each gets what the part plays nearest to it.
+    """Move a part to the onsets of ``line``: each onset gets the part's nearest notes.
 
-    Nearest means over the same chord if possible, then in time.  Notes last as long as the line's;
-    sections in which the part has no note stay empty.
+    Nearest means over the same chord if possible, then in time.  Notes take the line's durations;
+    sections without notes in the part stay empty.
     """
-    # A strummed chord begins within one step: its notes belong together.
+    # notes of a strummed chord start within one step and stay together
     strokes: dict[int, list[Note]] = {}
     for note in notes:
         strokes.setdefault(note.start // STEP * STEP, []).append(note)
@@ -78,9 +80,9 @@ def in_step(notes: Sequence[Note], line: Sequence[Note], plan: Plan) -> list[Not
 def in_unison(
     notes: Sequence[Note], line: Sequence[Note], plan: Plan, instrument: Instrument
 ) -> list[Note]:
-    """Let a part play ``line`` in the octave of its own ``notes``, as ``instrument`` allows.
+    """Make a part play ``line`` in the octave of its ``notes``, within the range of ``instrument``.
 
-    Loudness and rests are the part's own, as of ``in_step``.
+    The part keeps its own velocities and rests, as in ``in_step``.
     """
     loudness = {note.start: note.velocity for note in in_step(notes, line, plan)}
     own = float(np.mean([note.pitch for note in notes]))
@@ -97,9 +99,9 @@ def in_unison(
 def play_together(
     rng: np.random.Generator, track: Track, notes: Sequence[Note], common: Common
 ) -> Track:
-    """A player's track with other notes: those of ``common``'s level, no hand earlier than another.
+    """Replace the notes of a track for ``common``'s level, with all players exactly in time.
 
-    ``notes`` is the part as written, before it was swung and played.  Volume, place and echo stay.
+    ``notes`` is the part as written, before swing and humanising.  Volume, pan and effects stay.
     """
     plan, pitched = common.plan, track.stem != "drums"
     instrument = common.double if pitched and common.level == "doubled" else track.instrument
@@ -110,7 +112,7 @@ def play_together(
     ratio, period = plan.swing, plan.style.period
     swung = [note._replace(start=swing_tick(note.start, period, ratio)) for note in moved]
     played = humanise(rng, swung, plan.ticks_per_second, 0.0, 0.0, plan.end)
-    # A singer's bends would tell the lead apart from its doubles.
+    # a singer's bends would distinguish the lead from its doubles
     bends = track.stem == "vocals" and common.level != "doubled"
     controls = express(rng, played, plan.ticks_per_second) if bends else ()
     return replace(track, instrument=instrument, notes=played, controls=controls)

@@ -1,7 +1,7 @@
-"""Argument types of all commands: each states its range, and an error is one sentence.
+"""Argument types of all commands; each states its range, and errors are one sentence.
 
-A type is a function from the word that was typed to its value.  Types look at the word, and at what
-lies under a path; nothing is opened, and nothing large is imported.
+A type is a function from the argument's text to its value.  Types check the text, and whether a
+path is a file or a folder; they open no file and import nothing large.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEVICES = "auto, cpu, cuda, cuda:1, mps"
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Help that keeps the lines of longer descriptions, and shows the defaults that say something."""
+    """Help that keeps the line breaks of long descriptions and shows informative defaults."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" in text:
@@ -38,9 +38,9 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line that knows ``--debug``, and whose errors are one sentence.
+    """A command-line parser with ``--debug`` and one-sentence errors.
 
-    :func:`mixit_mss.bin.main.run` takes ``--debug`` off the line before it comes here.
+    :func:`mixit_mss.bin.main.run` removes ``--debug`` before it parses the command line.
     """
 
     def __init__(self, *args: Any, **options: Any):
@@ -63,14 +63,14 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Heard(argparse.Action):
-    """Leaves no trace in the options."""
+    """Accept an option without storing it."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         pass
 
 
 def ranged(limit: limits.Whole | limits.Number) -> Callable[[str], Any]:
-    """Numbers within a limit."""
+    """Return a type for numbers within a limit."""
 
     def parse(word: str) -> int | float:
         try:
@@ -82,17 +82,17 @@ def ranged(limit: limits.Whole | limits.Number) -> Callable[[str], Any]:
 
 
 def whole(lowest: int, highest: int, what: str = "", why: str = "") -> Callable[[str], int]:
-    """Whole numbers from ``lowest`` to ``highest``."""
+    """Return a type for integers from ``lowest`` to ``highest``."""
     return ranged(limits.Whole(lowest, highest, what, why))
 
 
 def number(lowest: float, highest: float, what: str = "", **open_ends: bool):
-    """Finite numbers from ``lowest`` to ``highest``; ``above=True`` leaves out the lowest itself."""
+    """Return a type for finite numbers in a range; ``above=True`` excludes ``lowest``."""
     return ranged(limits.Number(lowest, highest, what, **open_ends))
 
 
 def text(word: str) -> str:
-    """Words for people: any, but not endless, and no NUL."""
+    """Any text of limited length without NUL."""
     if "\0" in word or len(word) > MAX_TEXT:
         raise _wrong(word, f"must be a text of at most {MAX_TEXT} letters, without NUL")
     return word
@@ -106,14 +106,14 @@ def filled(word: str) -> str:
 
 
 def device(word: str) -> str:
-    """What torch may compute on; whether it is there is seen later."""
+    """A torch device; whether it exists is checked later."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", word):
         raise _wrong(word, f"must be one of {DEVICES}")
     return word
 
 
 def shard(word: str) -> str:
-    """``3/8``, the third of eight shares."""
+    """A share such as ``3/8``, the third of eight."""
     from mixit_mss.errors import UserError
     from mixit_mss.parallel import parse_shard
 
@@ -144,7 +144,7 @@ def stem(word: str) -> str:
 
 
 def url(word: str) -> str:
-    """An address that can be asked."""
+    """An ``http`` or ``https`` address."""
     if not word.isascii() or not word.isprintable() or " " in word or len(word) > 2000:
         raise _wrong(word, "must be an address in plain letters")
     try:
@@ -160,20 +160,20 @@ def url(word: str) -> str:
 
 
 def song(word: str) -> str:
-    """A file, folder or pattern; what lies there is looked at song by song."""
+    """A file, folder or pattern; its songs are checked one by one later."""
     if not word or "\0" in word:
         raise _wrong(word, "names no song")
     return word
 
 
 def any_path(word: str) -> str:
-    """A path that can be, or the beginning of several, such as manifests/labelled."""
+    """A valid path, or a prefix of several, such as manifests/labelled."""
     _mode(word)
     return word
 
 
 def input_path(word: str) -> str:
-    """A file or a folder; that it is there is seen where it is read."""
+    """A file or a folder; whether it exists is checked when it is read."""
     mode = _mode(word)
     if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise _wrong(word, f"is {_kind(mode)}, neither a file nor a folder")
@@ -191,12 +191,12 @@ def input_folder(word: str) -> str:
 
 
 def existing_folder(word: str) -> str:
-    """An :func:`input_folder`; nothing where it is empty."""
+    """An :func:`input_folder`, or an empty text."""
     return word and input_folder(word)
 
 
 def output_file(word: str) -> str:
-    """A file that can be written: no folder or device lies there, and its own folder is one."""
+    """A writable file path: not a folder or a device, and inside a folder."""
     _a(word, stat.S_ISREG, "a file is to be written")
     if word.endswith(("/", os.sep)):
         raise _wrong(word, "ends like a folder, but a file is to be written")
@@ -205,7 +205,7 @@ def output_file(word: str) -> str:
 
 
 def output_folder(word: str) -> str:
-    """A folder that can be written: there already or not, but no file lies in its place."""
+    """A writable folder path: it may exist or not, but must not be a file."""
     _a(word, stat.S_ISDIR, "a folder is to be written")
     _check_parents(word)
     return word
@@ -229,7 +229,7 @@ def model(word: str) -> str:
 
 
 def _mode(word: str) -> int | None:
-    """What lies at a path, None if nothing does."""
+    """The mode of what is at a path; None if nothing is."""
     if not word:
         raise _wrong(word, "names nothing: a path is needed")
     if "\0" in word:
@@ -255,13 +255,13 @@ def _a(word: str, is_wanted: Callable[[int], bool], needed: str) -> str:
 
 
 def _check_parents(word: str) -> None:
-    """See that what a path lies in is a folder, as far as it is there."""
+    """Check that the nearest existing parent of a path is a folder, and writable if needed."""
     parent = os.path.dirname(os.path.abspath(word))
     while not os.path.lexists(parent) and os.path.dirname(parent) != parent:
         parent = os.path.dirname(parent)
     if not os.path.isdir(parent):
         raise _wrong(word, f"cannot be written: '{parent}' is no folder")
-    # what is there already may need no writing
+    # an existing output may need no writing
     if not os.path.lexists(word) and not os.access(parent, os.W_OK | os.X_OK):
         raise _wrong(word, f"cannot be written: nothing can be made in '{parent}'")
 

@@ -133,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Look, and say what was found."""
+    """Run the checks and print what they found."""
     args = build_parser().parse_args(argv)
     if args.labelled and bool(args.pretrain) != bool(args.unlabelled):
         raise UsageError("--pretrain and --unlabelled go together: give both or neither")

@@ -1,4 +1,4 @@
-"""Losses, scores and learning rates of trainings as one picture."""
+"""Plot losses, scores and learning rates of training runs in one figure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw what the options name."""
+    """Draw the figure."""
     args = build_parser().parse_args(argv)
     if Path(args.out).suffix.lower() != ".png":
         raise UserError(f"--out {args.out} must end in .png")

@@ -1,4 +1,4 @@
-"""A page on this machine: drop a song, hear its stems, download them."""
+"""A local web page: drop a song, hear its stems, download them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     device = pick_device(args.device)
     model: Any = open_model(args.model)
     model = model.to(device).eval()
-    # files are removed on the way out, however it ends
+    # exit normally on SIGTERM, so that files are removed
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with serving(model, "Separate a song", limits, args.host, args.port) as address:
         print(f"{address} is open; Ctrl-C ends it", flush=True)

@@ -1,4 +1,4 @@
-"""What the outputs of a network do on songs with known stems."""
+"""Diagnose the outputs of a network on songs with known stems."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ The songs are cut into chunks, and each mixture is the sum of the stems.""",
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, diagnose, write, say it in words."""
+    """Diagnose the network, write the results and print a summary."""
     args = build_parser().parse_args(argv)
     out = Path(args.out)
     with importing():
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from mixit_mss.report.figures.diagnosis import draw_diagnosis
 
-    sweep(out.parent)  # what killed processes left
+    sweep(out.parent)  # left by killed processes
     with replaced_folder(out) as partial:
         table.to_csv(partial / CHUNKS, index=False, lineterminator="\n", float_format="%.6g")
         title = f"{args.model}: {summary['songs']} songs, {summary['chunks']} chunks"
@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _weights(model: str) -> tuple[dict[str, Path], str | None]:
-    """The files of a network that lies here, by role; one that is fetched goes by its name."""
+    """The files of a local network, by role, or the name of a remote one."""
     from mixit_mss.files import CONFIG, WEIGHTS
     from mixit_mss.models.hub.opening import OFFICIAL
 

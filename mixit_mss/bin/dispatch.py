@@ -1,4 +1,4 @@
-"""Any stage as jobs of a SLURM cluster, through submitit."""
+"""Run any stage as SLURM jobs, through submitit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARRAYS = ("segment", "separate", "score")
 TRAININGS = ("pretrain", "finetune")
 ON_GPU = ("separate", "select-channels")
 OURS = ("nodes", "ntasks", "ntasks_per_node", "array", "output", "error", "signal", "chdir")
-"""Options of sbatch that follow from ours, or that the wait relies on."""
+"""sbatch options that follow from ours, or that waiting relies on."""
 
 DESCRIPTION = """\
 Run another command as jobs of a SLURM cluster, and wait for them:
@@ -118,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Submit, wait, put the results together.
+    """Submit the jobs, wait for them, and merge their results.
 
     Raises:
         UserError: something is missing, or the cluster refuses the job.
@@ -152,20 +152,20 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run_command(argv: tuple[str, ...], place: str) -> None:
-    """What a job calls: ``mixit-mss`` with these arguments, in folder ``place``."""
+    """Run ``mixit-mss`` with these arguments in folder ``place``; called inside a job."""
     from mixit_mss.bin.main import main as mixit_mss
 
     jobs.run_in_job(mixit_mss, argv, place)
 
 
 def _is_done(command: list[str]) -> bool:
-    """Whether the command would find nothing to do: no job need wait in a queue for that."""
+    """Whether the command has nothing to do, so that no job needs to be queued."""
     name, *words = command
     module = importlib.import_module(f"mixit_mss.bin.{name.replace('-', '_')}")
     try:
         return hasattr(module, "is_done") and module.is_done(words)
     except (UserError, OSError):
-        return False  # the command itself says what is wrong
+        return False  # the command itself will report the error
 
 
 def _run_here(command: list[str]) -> None:
@@ -176,9 +176,9 @@ def _run_here(command: list[str]) -> None:
 
 
 def plan(args: argparse.Namespace) -> tuple[list[list[str]], dict[str, int | str]]:
-    """The commands of the jobs, and the options of sbatch.
+    """The commands of the jobs, and the sbatch options.
 
-    A training's nodes and tasks per node are among them; its command learns of its nodes.
+    The options include a training's nodes and tasks per node; its command gets the number of nodes.
     """
     command, name = list(args.command), args.command[0]
     training, on_cpu = name in TRAININGS, _value_of(command, "--device") == "cpu"
@@ -229,7 +229,7 @@ def _submit(args: argparse.Namespace) -> jobs.Submission:
     delay = options.pop("signal_delay_s", 90)
     shape = {key: int(options.pop(key)) for key in ("nodes", "ntasks_per_node")}
     executor = _executor(folder)
-    for kind in ("status", "stops"):  # a cluster may count its jobs from 1 again
+    for kind in ("status", "stops"):  # the cluster may have restarted its job ids at 1
         for old in folder.glob(f"*.{kind}"):
             old.unlink()
     executor.update_parameters(
@@ -239,7 +239,7 @@ def _submit(args: argparse.Namespace) -> jobs.Submission:
         stderr_to_stdout=True,
         slurm_signal_delay_s=int(delay),
         slurm_additional_parameters=options,
-        # srun does not hear of it from sbatch since SLURM 22.05; one task that fails ends the others
+        # since SLURM 22.05 srun does not inherit this from sbatch; a failed task ends the others
         slurm_srun_args=[
             f"--cpus-per-task={options.get('cpus_per_task', 1)}",
             "--kill-on-bad-exit=1",
@@ -278,7 +278,7 @@ def _executor(folder: Path):
 
 @contextlib.contextmanager
 def _submitting(partition: str) -> Iterator[None]:
-    """Hide the job that this process may be part of, and say why sbatch refuses."""
+    """Hide the job that this process may run in, and report why sbatch refuses."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     inherited = {}
@@ -286,7 +286,7 @@ def _submitting(partition: str) -> Iterator[None]:
         names = [name for name in os.environ if name.startswith("SLURM_") and name != "SLURM_CONF"]
         inherited = {name: os.environ.pop(name) for name in names}
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # submitit repeats there what it raises
+        with contextlib.redirect_stderr(io.StringIO()):  # submitit also prints what it raises
             yield
     except (FailedJobError, FailedSubmissionError) as error:
         said = [line.removeprefix("sbatch: error: ") for line in str(error).splitlines() if line]
@@ -310,7 +310,7 @@ def _partitions() -> str:
 
 
 def _folder_of(args: argparse.Namespace) -> Path:
-    """A folder for every command and place."""
+    """The folder for this command and working directory."""
     digest = hashlib.sha256(json.dumps([os.getcwd(), args.command]).encode()).hexdigest()
     return Path(args.jobs_folder).absolute() / f"{args.command[0]}_{digest[:8]}"
 
@@ -320,7 +320,7 @@ def _note_file(folder: Path) -> Path:
 
 
 def _submitted_before(args: argparse.Namespace) -> jobs.Submission | None:
-    """Jobs of the same command that a wait left behind, and that are not over yet."""
+    """Unfinished jobs of the same command from an earlier call, if any."""
     folder = _folder_of(args)
     try:
         note = json.loads(_note_file(folder).read_text(encoding="utf-8"))

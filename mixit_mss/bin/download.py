@@ -1,4 +1,4 @@
-"""Stage 0: fetch a public corpus, and check every byte of it."""
+"""Stage 0: download a public corpus and verify its checksums."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None, archives: Mapping | None = None) -> None:
-    """Run the stage; raises :class:`UserError` for what the user can mend.
+    """Run the stage; raises :class:`UserError` for errors the user can fix.
 
     Args:
         argv: the command line.
-        archives: other archives than the published ones, by the keys of ``fma.ARCHIVES`` and
-            ``musdb18hq``.
+        archives: archives to use instead of the published ones, by the keys of ``fma.ARCHIVES``
+            and ``musdb18hq``.
     """
     options = build_parser().parse_args(argv)
     options.nj = processes(options.nj, "--nj")
@@ -166,7 +166,7 @@ def _obtain(known: Mapping, options: argparse.Namespace) -> None:
 
 
 def _show_once(notice: str, options: argparse.Namespace) -> None:
-    """Print a corpus's licence, and leave it in the folder, by which it is known to be read."""
+    """Print a corpus's licence once: a copy in the folder marks it as shown."""
     from mixit_mss.disk import disk_errors
     from mixit_mss.files import write_text
 

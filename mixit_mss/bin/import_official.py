@@ -1,4 +1,4 @@
-"""Turn the weights that the paper's authors published into a model folder."""
+"""Convert the weights published by the paper's authors into a model folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, import, save."""
+    """Import the weights and save the model folder."""
     args = build_parser().parse_args(argv)
     from mixit_mss.errors import UserError
     from mixit_mss.models.hub import save_model

@@ -1,4 +1,4 @@
-"""``mixit-mss COMMAND``: the entry point of every stage; imports only the command that is called."""
+"""``mixit-mss COMMAND``: the entry point of every stage; imports only the called command."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ DEBUG = "--debug"
 def run(
     main: Callable[[list[str] | None], object], name: str, argv: list[str] | None = None
 ) -> int:
-    """Call one command's ``main``; whatever ends it becomes one sentence and a status.
+    """Call a command's ``main``, and turn any failure into one sentence and an exit status.
 
     With ``--debug`` anywhere before ``--``, the traceback is printed above the sentence.
 
     Args:
-        main: of the command.
-        name: of the command, which the sentence begins with.
+        main: the command's function.
+        name: the command's name, with which the sentence begins.
         argv: its arguments; those of the program if None.
 
     Returns:
-        0; 1 for an error; 2 for a command line that cannot be; 128 and the signal's number where one
-        stopped it.
+        0 for success, 1 for an error, 2 for an invalid command line, or 128 plus the number of the
+        signal that stopped it.
 
     Raises:
-        SystemExit: the command has a status of its own to end with.
+        SystemExit: the command exits with a status of its own.
     """
     failures.open_streams()
     argv, debug = _take_debug(sys.argv[1:] if argv is None else argv)
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of the ``mixit-mss`` command; returns the exit status."""
     if argv is None:
         argv = sys.argv[1:]
-        atexit.register(gc.freeze)  # nobody needs a last look for cycles in all that was imported
+        atexit.register(gc.freeze)  # skip the final garbage collection over everything imported
     _, debug = _take_debug(argv)
     while argv and argv[0] == DEBUG:
         argv = argv[1:]
@@ -112,7 +112,7 @@ def _without_command(argv: list[str] | None) -> None:
 
 
 def _take_debug(argv: list[str]) -> tuple[list[str], bool]:
-    """The words without ``--debug``, and whether it was among them; what follows ``--`` stays."""
+    """The arguments without ``--debug``, and whether it was there; those after ``--`` stay."""
     own = argv[: argv.index("--")] if "--" in argv else argv
     return [word for word in own if word != DEBUG] + argv[len(own) :], DEBUG in own
 

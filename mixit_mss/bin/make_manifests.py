@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the stage; raises :class:`UserError` for what the user can mend."""
+    """Run the stage; raises :class:`UserError` for errors the user can fix."""
     options = build_parser().parse_args(argv)
     from mixit_mss.preparation.joining import join_corpora
 

@@ -1,4 +1,4 @@
-"""What a training run will cost, before it starts."""
+"""Estimate the cost of a training run before it starts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, weigh, print."""
+    """Estimate the cost and print it."""
     args = build_parser().parse_args(argv)
     from mixit_mss.cost import plan as planning
     from mixit_mss.data.manifest import read_manifest

@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, train, save the model folder."""
+    """Train the network and save the model folder."""
     args = build_parser().parse_args(argv)
     from mixit_mss.scoring.experiments import command_line
     from mixit_mss.training.runs import pretrain
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def is_done(argv: list[str]) -> bool:
-    """Whether the experiment folder is already what the command would write."""
+    """Whether the experiment folder is up to date."""
     from mixit_mss.training.runs import pretraining
 
     options = vars(build_parser().parse_args(argv))

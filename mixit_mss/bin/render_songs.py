@@ -1,4 +1,4 @@
-"""Songs composed by rule and played by FluidSynth, with their stems: stage 0 of ``egs/midi_band``."""
+"""Stage 0 of ``egs/midi_band``: compose songs with stems by rule, and render them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Render what is missing; raises :class:`UserError` for what the user can mend."""
+    """Render the missing songs; raises :class:`UserError` for errors the user can fix."""
     args = build_parser().parse_args(argv)
     from mixit_mss.band.songs import make_songs
 

@@ -92,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _here() -> str:
-    """Name of this folder; it may be gone."""
+    """Name of the working directory, which may have been deleted."""
     try:
         return Path.cwd().name
     except OSError:
@@ -100,7 +100,7 @@ def _here() -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the report that the options name."""
+    """Write the report."""
     args = build_parser().parse_args(argv)
     experiments = [*args.folders, *args.experiments]
     if not experiments:

@@ -92,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Score what the options name; print a summary, write the table."""
+    """Score the songs, print a summary and write the table."""
     args = _arguments(argv)
     args.nj = processes(args.nj, "--nj")
     from mixit_mss.files import sweep
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
 
     shard = parse_shard(args.shard) if args.shard else None
     tasks = _tasks(args)
-    # what is known of each song, so that a killed or changed run scores no song twice
+    # scores of each song, so that a killed or changed run scores no song twice
     parts = _parts(args)
     if shard:
         tasks = shard.of(tasks)
@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{args.out}: nothing changed, nothing to do")
         return
     if parts:
-        sweep(parts.parent)  # what killed processes left
+        sweep(parts.parent)  # left by killed processes
     scores = scoring.score_songs(tasks, args.nj, parts)
     print(scoring.summary_text(scores))
     if args.stems:
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def is_done(argv: list[str]) -> bool:
-    """Whether the table is already what the command would write."""
+    """Whether the table is up to date."""
     args = _arguments(argv)
     parts = _parts(args)
     return parts is not None and _is_done(args, _tasks(args), parts)
@@ -149,7 +149,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _tasks(args: argparse.Namespace) -> list[Task]:
-    """One for every song."""
+    """One task per song."""
     from mixit_mss.data.manifest import read_manifest
     from mixit_mss.scoring import songs as scoring
 
@@ -162,7 +162,7 @@ def _tasks(args: argparse.Namespace) -> list[Task]:
 
 
 def _is_done(args: argparse.Namespace, tasks: list[Task], parts: Path) -> bool:
-    """Whether the table, and beside it the row's facts, are already what they would be."""
+    """Whether the table and the facts of its row are up to date."""
     import pandas as pd
 
     from mixit_mss.scoring import songs as scoring
@@ -181,7 +181,7 @@ def _is_done(args: argparse.Namespace, tasks: list[Task], parts: Path) -> bool:
 
 
 def _write_facts(args: argparse.Namespace, argv: list[str] | None) -> None:
-    """Complete ``experiment.json``: what trained a model stays; an oracle's facts are made here."""
+    """Complete ``experiment.json``: keep how a model was trained; add the facts of an oracle."""
     from mixit_mss.scoring.experiments import (
         FILE,
         command_line,

@@ -183,7 +183,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the stage; raises :class:`UserError` for what the user can mend."""
+    """Run the stage; raises :class:`UserError` for errors the user can fix."""
     options = _arguments(argv)
     options.nj = processes(options.nj, "--nj")
     from mixit_mss.parallel import parse_shard
@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def is_done(argv: list[str]) -> bool:
-    """Whether all songs are prepared and the tables are there."""
+    """Whether all songs are prepared and the tables exist."""
     from mixit_mss.preparation.corpus import is_built
 
     options = _arguments(argv)
@@ -216,12 +216,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _fraction(options: argparse.Namespace) -> float:
-    """Of songs with stems the share is drawn beforehand, since stage 1 goes by their split."""
+    """The validation share still to draw; 0 for songs with stems, which are split earlier."""
     return options.valid_fraction if options.kind == "unlabelled" else 0.0
 
 
 def _records(options: argparse.Namespace) -> Found:
-    """The files of the corpus, from a table or from the folder's layout."""
+    """Find the files of the corpus, from a table or from the folder's layout."""
     from mixit_mss.corpora import fma, folder, musdb18hq, table
     from mixit_mss.preparation.corpus import with_splits
 
@@ -244,7 +244,7 @@ def _records(options: argparse.Namespace) -> Found:
 
 
 def _settings(options: argparse.Namespace):
-    """Settings of the kind asked for, checked against each other."""
+    """Settings for this kind of corpus, checked for consistency."""
     from mixit_mss.preparation import activity, segmentation
     from mixit_mss.preparation import song as preparation
 

@@ -1,4 +1,4 @@
-"""Stage 4: keep the outputs that the stems vote for."""
+"""Stage 4: select an output channel for each stem by vote."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, vote, save."""
+    """Vote and save the model folder."""
     args = build_parser().parse_args(argv)
     from mixit_mss.files import MODEL_FILES, sweep
 
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def is_done(argv: list[str]) -> bool:
-    """Whether the model folder is already what the command would write."""
+    """Whether the model folder is up to date."""
     args = build_parser().parse_args(argv)
     return _request(args)[0].is_done(args.out)
 

@@ -165,7 +165,7 @@ bytes are cut.""",
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Separate what the options name; raise UserError naming the songs that failed."""
+    """Separate the songs; raises UserError that names the songs that failed."""
     args = build_parser().parse_args(argv)
     if bool(args.songs) == bool(args.manifest):
         raise UserError("give either songs (files or folders) or --manifest, and not both")
@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def is_done(argv: list[str]) -> bool:
-    """Whether all songs of a manifest are separated already."""
+    """Whether all songs are already separated."""
     from mixit_mss.names import place
     from mixit_mss.separation import request
 
@@ -229,7 +229,7 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def _songs(args: argparse.Namespace, paths: list[str]) -> list:
-    """The songs of the manifest's split, or those that the arguments name."""
+    """The songs of the manifest's split, or those given as arguments."""
     from mixit_mss.separation.pipes import STANDARD
     from mixit_mss.separation.songs import list_songs, manifest_songs
 
@@ -247,7 +247,7 @@ def _songs(args: argparse.Namespace, paths: list[str]) -> list:
 
 @contextlib.contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind as Ctrl-C does, so that the song at work leaves no half files."""
+    """Unwind on SIGTERM and SIGHUP as on Ctrl-C, so that no partial files are left."""
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
@@ -255,7 +255,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
     before = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # nohup ignores SIGHUP, and wants the work to go on
+        # under nohup SIGHUP is ignored, and the work must continue
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             before[number] = signal.signal(number, stop)
     try:

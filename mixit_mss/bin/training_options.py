@@ -1,4 +1,4 @@
-"""Options that both trainings share: devices, batch per device, checkpoint interval."""
+"""Options shared by both trainings: devices, batch per device, checkpoint interval."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = (
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """None of these changes which examples a step sees; all may differ when a run is taken up."""
+    """Add options that do not change which examples a step sees; all may change on resume."""
     group = parser.add_argument_group("devices")
     add = group.add_argument
     add(
@@ -65,7 +65,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def take_hardware(options: dict):
-    """Take these options out of ``options``, as :class:`mixit_mss.training.hardware.Hardware`."""
+    """Remove these options from ``options``; returns a `mixit_mss.training.hardware.Hardware`."""
     from mixit_mss.training.hardware import Hardware
 
     return Hardware(**{name: options.pop(name) for name in NAMES})

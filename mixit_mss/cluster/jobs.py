@@ -1,8 +1,8 @@
 """Both ends of a SLURM job: the command inside it, and the process that waits for it.
 
-Each task of a job leaves a file with the command's exit status.  A task that a signal stopped leaves
-none: its job goes back into the queue, and runs the same command again, which goes on where it was.
-So a job is over when all of its tasks have a status, or when the queue says so.
+Each task of a job writes a file with the command's exit status.  A task stopped by a signal writes
+none: its job is requeued and runs the same command again, which resumes.  So a job is over when all
+of its tasks have a status, or when the queue says so.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from submitit import JobEnvironment
 
 STOPPED_BY = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""What SLURM sends before it ends a job: pre-emption, and the warning before the time is up."""
+"""Signals that SLURM sends before it ends a job: for pre-emption, and before the time limit."""
 
 ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
     *("PREEMPTED", "REVOKED", "TIMEOUT"),
 }
-"""What the queue calls a job that is over; a pre-empted one may come back all the same."""
+"""States of a finished job in the queue; a pre-empted job may still be requeued."""
 
 IMPORT_SECONDS = 0.2
-"""After which a signal that came during an import is looked at again."""
+"""Delay after which a signal that arrived during an import is sent again."""
 
 SHORT_SECONDS, SHORT_STOPS = 300.0, 5
-"""A job that was stopped this soon after its start, so often in a row, does not come back: its limit
-leaves no time to get anywhere."""
+"""A job stopped within this time of its start, this many times in a row, is not requeued: its time
+limit is too short to make progress."""
 
 GONE = "gone from the queue"
 GRACE_SECONDS = 10.0
-"""How long a status file may take to be seen through a network file system."""
+"""How long a status file may take to appear on a network file system."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Submission:
     """Jobs that were submitted together.
 
     Attributes:
-        folder: with their logs and status files.
-        ids: the jobs, as ``12`` or ``12_3`` in an array.
-        tasks: processes of each job.
+        folder: folder of their logs and status files.
+        ids: job ids: ``12``, or ``12_3`` in an array.
+        tasks: number of processes of each job.
     """
 
     folder: Path
@@ -63,23 +63,23 @@ class Submission:
 
     @property
     def name(self) -> str:
-        """What ``scancel`` takes for all of them."""
+        """The id that ``scancel`` takes for all of them."""
         return self.ids[0].split("_")[0]
 
     def log(self, job: str, task: int = 0) -> Path:
-        """Where a task's output goes."""
+        """Path of a task's log."""
         return self.folder / f"{job}_{task}_log.out"
 
     def statuses(self, job: str) -> list[int | None]:
-        """Exit status of each task, None where it goes on."""
+        """Exit status of each task; None while it is running."""
         return [_read(_status_file(self.folder, job, task)) for task in range(self.tasks)]
 
 
 def run_in_job(main: Callable[[list[str]], int], argv: tuple[str, ...], place: str) -> None:
-    """Within a job: call ``main`` with these arguments in folder ``place``, in this process.
+    """Inside a job, call ``main`` with these arguments in folder ``place``, in this process.
 
-    A signal of :data:`STOPPED_BY` unwinds the command, unless it has handlers of its own, and puts
-    the job back into the queue.
+    A signal in :data:`STOPPED_BY` unwinds the command, unless the command handles it itself, and
+    requeues the job.
 
     Raises:
         SystemExit: with the command's status, if that is not 0.
@@ -96,7 +96,7 @@ def run_in_job(main: Callable[[list[str]], int], argv: tuple[str, ...], place: s
         if stops < SHORT_STOPS:
             if job.global_rank == 0:
                 _requeue(job.job_id, stopped_by)
-            # with any other status the first task could be ended before it has asked
+            # with any other status, SLURM could end the first task before it requeues the job
             sys.exit(0)
         print(
             f"job {job.job_id} was stopped {stops} times in a row within {SHORT_SECONDS / 60:.0f} minutes "
@@ -110,13 +110,13 @@ def run_in_job(main: Callable[[list[str]], int], argv: tuple[str, ...], place: s
 
 
 def wait(submission: Submission, what: str) -> dict[str, int]:
-    """Wait for jobs through all of their requeues, and print what changes.
+    """Wait for jobs through all requeues, and print changes of state.
 
     Returns:
-        The exit status of every job: the largest of its tasks.
+        The exit status of every job: the largest among its tasks.
     """
     ended: dict[str, int] = {}
-    missed: dict[str, float] = {}  # since when a job has been over without a status
+    missed: dict[str, float] = {}  # job -> since when it has been over without a status
     states, asked, said = None, float("-inf"), ""
     begin = time.monotonic()
     while True:
@@ -125,7 +125,7 @@ def wait(submission: Submission, what: str) -> dict[str, int]:
             if len(found) == submission.tasks:
                 ended[job] = max(found)
         now = time.monotonic()
-        # often at first, later once in a minute, so as not to burden the cluster
+        # poll often at first, later once a minute, to limit the load on the cluster
         pause = GRACE_SECONDS if missed else min(60, max(2, (now - begin) / 10))
         if len(ended) < len(submission.ids) and now - asked >= pause:
             asked = now
@@ -145,7 +145,7 @@ def wait(submission: Submission, what: str) -> dict[str, int]:
 
 
 def queue_states() -> dict[str, str] | None:
-    """State of each of this user's jobs in the queue; None where the cluster gives no answer."""
+    """State of each of this user's jobs in the queue; None if the cluster does not answer."""
     command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}"]
     command.append("--format=%i %T")
     try:
@@ -156,7 +156,7 @@ def queue_states() -> dict[str, str] | None:
 
 
 def is_waiting(submission: Submission) -> bool:
-    """Whether any of the jobs is in the queue or at work."""
+    """Whether any of the jobs is queued or running."""
     states = queue_states() or {}
     return not all(_is_over(states, job) for job in submission.ids)
 
@@ -190,7 +190,7 @@ def _status_of(main: Callable[[list[str]], int], argv: tuple[str, ...], place: s
 
 
 def _ignore_signals() -> None:
-    """What is about to end needs no second word."""
+    """Ignore further signals while the process is about to end."""
     for number in (*STOPPED_BY, signal.SIGCONT):
         signal.signal(number, signal.SIG_IGN)
 
@@ -199,9 +199,9 @@ def _install_handlers() -> None:
     ours = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != ours:  # SLURM tells every process, also workers that were forked here
+        if os.getpid() != ours:  # SLURM signals every process, including forked workers
             return
-        if _is_importing(frame):  # torch's libraries abort if an exception meets them half loaded
+        if _is_importing(frame):  # torch's libraries abort if an exception interrupts their loading
             again = threading.Timer(IMPORT_SECONDS, os.kill, (ours, number))
             again.daemon = True
             again.start()
@@ -223,8 +223,10 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _requeue(job: str, stopped_by: int) -> None:
-    """Put this job back into the queue, unless it is being ended: by scancel, or by SLURM, which then
-    puts it back itself.  A job that is only warned still counts as running."""
+    """Requeue this job, unless it is being ended by scancel, or by SLURM, which requeues it itself.
+
+    A job that was only warned still counts as running.
+    """
     name = signal.Signals(stopped_by).name
     state = (queue_states() or {}).get(job, "RUNNING")
     if state != "RUNNING":
@@ -237,7 +239,7 @@ def _requeue(job: str, stopped_by: int) -> None:
 
 
 def _count_stops(job: JobEnvironment, short: bool) -> int:
-    """How often in a row this task was stopped soon after its start, with this time."""
+    """How often in a row this task was stopped soon after its start, including this time."""
     path = job.paths.folder / f"{job.job_id}_{job.global_rank}.stops"
     stops = (_read(path) or 0) + 1 if short else 0
     write_text(path, f"{stops}\n")
@@ -256,7 +258,7 @@ def _read(path: Path) -> int | None:
 
 
 def _last_word(submission: Submission, job: str, states: dict[str, str], what: str) -> int:
-    """The status of a job of which some tasks left none."""
+    """The status of a job in which some tasks left no status."""
     failed = [status for status in submission.statuses(job) if status]
     if not failed:
         print(f"{what}: {_loss(submission, job, states)}", file=sys.stderr, flush=True)
@@ -268,7 +270,7 @@ def _is_over(states: dict[str, str], job: str) -> bool:
 
 
 def _summary(submission: Submission, ended: dict[str, int], states: dict[str, str] | None) -> str:
-    """How many jobs are in which state."""
+    """Number of jobs in each state."""
     counts: dict[str, int] = {}
     for job in submission.ids:
         state = "done" if job in ended else (states or {}).get(job, "submitted").lower()

@@ -1,1 +1,1 @@
-"""Tables and figures made from experiment folders; nothing in them is typed by hand."""
+"""Tables and figures generated from experiment folders, with nothing entered by hand."""

@@ -27,7 +27,7 @@ from mixit_mss.report.results import (
 from mixit_mss.scoring.songs import Task, manifest_tasks, summarise
 from mixit_mss.tables import Kind, columns_of, read_table
 
-VOTES = "votes.csv"  # stage 4 writes it; naming it here spares the report from loading torch
+VOTES = "votes.csv"  # written by stage 4; repeated here to avoid importing torch
 PAGE = "report.html"
 EXCERPT_SECONDS = 10.0
 MOST_CHANNELS = 512
@@ -44,30 +44,29 @@ def build_report(
     num_songs: int = 2,
     seconds: float | None = None,
 ) -> list[Path]:
-    """Write ``out`` (Markdown) and the pictures that it shows, and the pages (HTML).
+    """Write ``out`` (Markdown), its figures, and the pages (HTML).
 
     Args:
-        recipe: its name.
-        experiments: folders with ``experiment.json`` and ``scores.csv``; the votes of the first
-            that holds ``votes.csv``, and a song of the last that holds ``estimates/``, are
-            shown.
-        manifests: folder of the tables ``unlabelled`` and ``labelled``.
-        out: ``RESULTS.md``.
-        figures: folder for the pictures.
-        paper_tables: numbers of the paper's tables to lay beside the experiments.
-        page: the page that compares the experiments; ``report.html`` beside ``out`` if None.
-        num_songs: to play in every page.
-        seconds: of each; see :func:`~mixit_mss.report.listening.listen`.
+        recipe: name of the recipe.
+        experiments: folders with ``experiment.json`` and ``scores.csv``.  The report shows the
+            votes of the first one with ``votes.csv``, and a song of the last with ``estimates/``.
+        manifests: folder of the manifests ``unlabelled`` and ``labelled``.
+        out: path of ``RESULTS.md``.
+        figures: folder for the figures.
+        paper_tables: numbers of the paper's tables to compare with.
+        page: page that compares the experiments; ``report.html`` beside ``out`` if None.
+        num_songs: number of songs to play in every page.
+        seconds: length of each; see :func:`~mixit_mss.report.listening.listen`.
 
     Returns:
-        The pages: ``page``, and ``report.html`` in the folder of every experiment that trained.
+        The pages: ``page``, and ``report.html`` in the folder of every trained experiment.
 
     Raises:
         UserError: a file is missing, or the experiments were scored on different songs.
     """
     rows, folder = read_experiments(experiments), Path(figures)
     for ours in (folder, Path(out).parent):
-        sweep(ours)  # what killed processes left
+        sweep(ours)  # left by killed processes
     votes, picture_of_votes = None, None
     voted = next((row.folder / VOTES for row in rows if (row.folder / VOTES).exists()), None)
     if voted is not None:
@@ -110,10 +109,10 @@ def _write_page(
 
 
 def read_votes(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Votes of stage 4 as (stem, channel), and the channel that each stem got.
+    """Read the votes of stage 4 as (stem, channel), and the channel selected for each stem.
 
     Raises:
-        UserError: the file is no such table.
+        UserError: the file is not a table of votes.
     """
     try:
         return _read_votes(path)
@@ -137,7 +136,7 @@ def _read_votes(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
 
 
 def _draw_song(path: Path, rows: list[Experiment], labelled: Manifest) -> Path | None:
-    """Spectrograms of the first scored song that the last possible experiment separated."""
+    """Draw the first scored song that has estimates, from the last experiment with any."""
     song = min(rows[0].scores.song)
     tracks = labelled.tracks[labelled.tracks.song == song].reset_index(drop=True)
     one = Manifest(tracks, NO_SEGMENTS, labelled.name)

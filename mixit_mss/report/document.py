@@ -25,7 +25,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `code`, **bold** and [links](to) as in Markdown, and no HTML."""
+    """A paragraph with `code`, **bold** and [links](to) as in Markdown, but no HTML."""
 
     words: str
 
@@ -39,7 +39,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; its first ``left`` columns are words."""
+    """A table; its first ``left`` columns are text."""
 
     header: list[str]
     rows: list[list[str]]
@@ -48,7 +48,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG, with what it shows."""
+    """An SVG figure with its caption."""
 
     path: Path
     caption: str
@@ -58,12 +58,12 @@ Block = Heading | Text | Bullets | Grid | Picture
 
 
 def markdown(blocks: Sequence[Block], out: str | Path) -> str:
-    """The text for a file ``out``, from which figures are linked."""
+    """Render the document as Markdown for the file ``out``, with links to the figures."""
     return "\n\n".join(_as_markdown(block, Path(out)) for block in blocks) + "\n"
 
 
 def page(title: str, blocks: Sequence[Block]) -> str:
-    """The text as one HTML page with its figures in it; it loads nothing and runs nothing."""
+    """Render the document as one HTML page with inline figures, which loads and runs nothing."""
     style = (files("mixit_mss.report") / "templates/page.css").read_text(encoding="utf-8")
     template = Environment(autoescape=True).from_string(_PAGE)
     body = Markup("\n").join(_as_html(block) for block in blocks)
@@ -115,7 +115,7 @@ def _cell(tag: str, cell: str, column: int, left: int) -> Markup:
 
 
 def _inline(words: str) -> Markup:
-    """Code, bold and links of Markdown as HTML; links that are not of the web are left as words."""
+    """Convert Markdown code, bold and links to HTML; links that are not to the web become text."""
     text = str(escape(words))
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
     text = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)

@@ -10,15 +10,13 @@ import pandas as pd
 from mixit_mss.errors import UserError
 from mixit_mss.tables import Kind, columns_of, read_table
 
-HISTORY = (
-    "history.csv"  # the trainer writes it; naming it here spares the report from loading torch
-)
+HISTORY = "history.csv"  # written by the trainer; repeated here to avoid importing torch
 NEEDED = ("step", "train_loss")
 LOSSES = ("train_loss", "val_loss", "val_usdr", "lr")
 
 
 def find_history(folder: str | Path) -> Path | None:
-    """The table of an experiment, or of the pre-training whose outputs it selected; None without."""
+    """The table of an experiment, or of the pre-training it took outputs from; None if absent."""
     folder = Path(folder)
     places = [folder]
     if not (folder / "history.csv").exists() and (folder / "votes.csv").exists():
@@ -30,12 +28,12 @@ def read_history(path: str | Path) -> pd.DataFrame:
     """Read ``history.csv``.
 
     Returns:
-        One row per epoch: ``step``, ``train_loss``, ``val_loss``, ``val_usdr`` (dB) and ``lr``, and
-        whatever else the trainer wrote.  An epoch without validation has nan; a column that the
-        trainer does not write is nan throughout.
+        One row per epoch: ``step``, ``train_loss``, ``val_loss``, ``val_usdr`` (dB), ``lr``, and
+        any other columns that the trainer wrote.  An epoch without validation has nan; a column
+        that the trainer did not write is all nan.
 
     Raises:
-        UserError: the file is no such table.
+        UserError: the file is not a training history.
     """
     try:
         known = columns_of(path)
@@ -52,4 +50,4 @@ def read_history(path: str | Path) -> pd.DataFrame:
     for name in LOSSES:
         if name not in table:
             table[name] = float("nan")
-    return table.replace([np.inf, -np.inf], np.nan)  # a training that diverged
+    return table.replace([np.inf, -np.inf], np.nan)  # from diverged training

@@ -1,7 +1,7 @@
-"""Excerpts of test songs to hear and to see: MP3 and spectrograms as data URIs.
+"""Excerpts of test songs: MP3 and spectrograms as data URIs.
 
-MP3 is what every browser decodes, on phones too.  All tracks of a song are cut at the same samples
-and go through the same encoder, so they stay in step.
+Every browser decodes MP3, on phones too.  All tracks of a song are cut at the same samples and use
+the same encoder, so they stay aligned.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Clip:
 
 @dataclass(frozen=True)
 class Version:
-    """All stems from one source: the true ones, or one experiment's, with its uSDR in dB.
+    """All stems from one source: the references, or one experiment's estimates with uSDR in dB.
 
-    ``folder`` is the experiment's, None for the true stems.
+    ``folder`` is the experiment's folder, or None for the references.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Song:
-    """What one player plays: the mixture, the true stems (first version) and the estimates."""
+    """The content of one player: the mixture, the references (first version) and the estimates."""
 
     name: str
     rank: str
@@ -73,17 +73,17 @@ def listen(
     num_songs: int = 2,
     seconds: float | None = None,
 ) -> list[Song]:
-    """Excerpts of some test songs, separated by every experiment that kept its estimates.
+    """Make excerpts of some test songs, with the estimates of every experiment that kept them.
 
     Args:
-        experiments: with scores of the same songs.
+        experiments: experiments with scores of the same songs.
         labelled: the manifest with the references.
-        num_songs: spread from the best to the worst by the last such experiment's uSDR.
-        seconds: of every excerpt; None for 12 s, or for shorter and fewer excerpts where a page
-            with all of them would pass 10 MB.
+        num_songs: number of songs, spread from best to worst by uSDR of the last such experiment.
+        seconds: length of each excerpt; None for 12 s, or for shorter and fewer excerpts if a page
+            with all of them would exceed 10 MB.
 
     Returns:
-        The songs, without those that no experiment has estimates of.
+        The songs for which some experiment has estimates.
     """
     kept = [row for row in experiments if (row.folder / "estimates").is_dir()]
     if not kept:
@@ -98,17 +98,17 @@ def listen(
 
 
 def fit_page(num_tracks: int, num_songs: int) -> tuple[int, float]:
-    """How many songs of so many tracks, and seconds of each, a page has room for.
+    """How many songs with ``num_tracks`` tracks fit on a page, and how many seconds of each.
 
-    First the excerpts get shorter, then fewer, and when one is left it gets as short as it must.
+    Excerpts first get shorter, then fewer; a single remaining one gets as short as needed.
     """
-    room = PAGE_BYTES / BYTES_PER_SECOND / num_tracks  # seconds, of all songs together
+    room = PAGE_BYTES / BYTES_PER_SECOND / num_tracks  # seconds, over all songs
     num_songs = max(min(num_songs, int(room / SHORTEST_SECONDS)), min(num_songs, 1))
     return num_songs, min(LONGEST_SECONDS, room / max(num_songs, 1))
 
 
 def only(songs: Sequence[Song], folder: Path) -> list[Song]:
-    """The same songs with the true stems and one experiment's estimates."""
+    """The songs with only the references and one experiment's estimates."""
     picked = []
     for song in songs:
         own = tuple(version for version in song.versions[1:] if version.folder == folder)
@@ -118,9 +118,9 @@ def only(songs: Sequence[Song], folder: Path) -> list[Song]:
 
 
 def choose_songs(scores: pd.DataFrame, count: int) -> list[tuple[str, str]]:
-    """Songs at evenly spaced ranks of their mean uSDR, and the rank in words, best first.
+    """Choose songs at evenly spaced ranks of mean uSDR; returns (name, rank in words), best first.
 
-    One song is the median, two are the best and the worst: nobody picks what sounds well.
+    One song is the median, two are the best and the worst, so that none is hand-picked.
     """
     means = scores.groupby("song").usdr.mean().dropna()
     ranked = means.sort_values(ascending=False, kind="stable").index
@@ -135,9 +135,9 @@ def choose_songs(scores: pd.DataFrame, count: int) -> list[tuple[str, str]]:
 
 
 def liveliest_second(references: Sequence[np.ndarray], sample_rate: int, seconds: float) -> int:
-    """Start, in whole seconds, of the excerpt in which the stems are heard together the most.
+    """Start, in whole seconds, of the excerpt in which the most stems are audible together.
 
-    A second counts by the level of its quietest stem, from -60 dB up.
+    Each second is weighted by the level of its quietest stem, above -60 dB.
 
     Args:
         references: (channel, sample) of every stem, full scale 1.
@@ -150,7 +150,7 @@ def liveliest_second(references: Sequence[np.ndarray], sample_rate: int, seconds
         power = np.asarray(np.mean(stem[:, : whole * sample_rate] ** 2, axis=0))
         blocks = power[: len(power) // whole * whole].reshape(whole, -1).mean(axis=1)
         level = 10 * np.log10(blocks + 1e-12)
-        if level.max() > SILENT_DB:  # a stem that never plays has no say
+        if level.max() > SILENT_DB:  # ignore a stem that never plays
             quietest = np.minimum(quietest, level)
     height = np.maximum(np.where(np.isinf(quietest), SILENT_DB, quietest), SILENT_DB) - SILENT_DB
     window = min(max(round(seconds), 1), whole)
@@ -158,7 +158,7 @@ def liveliest_second(references: Sequence[np.ndarray], sample_rate: int, seconds
 
 
 def mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
-    """Encode (channel, sample), full scale 1; of more than two channels the first two."""
+    """Encode (channel, sample), full scale 1, as MP3; only the first two channels are kept."""
     waveform = waveform[:2]
     if sample_rate not in MP3_RATES:
         waveform, sample_rate = audio.resample(waveform, sample_rate, 48000), 48000
@@ -178,7 +178,7 @@ def mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
 
 
 def spectrogram(power: np.ndarray, loudest: float) -> bytes:
-    """WebP of a power image, from ``loudest`` (bright) to 80 dB below it (black)."""
+    """Encode a power image as WebP, from ``loudest`` (bright) to 80 dB below it (black)."""
     level = 10 * np.log10(power / max(loudest, 1e-12) + 1e-12) / RANGE_DB + 1
     colours = matplotlib.colormaps["magma"](np.clip(level, 0, 1), bytes=True)[..., :3]
     encoded = io.BytesIO()

@@ -1,7 +1,7 @@
 """Markdown in which names from outside are shown literally.
 
-A plain string is shown as it is; :class:`Marked` is Markdown of ours.  No HTML gets into a text that is
-made here, and no link to anything but the web and files beside it.
+A plain string is shown as it is; :class:`Marked` is our own Markdown.  The result contains no HTML,
+and links only to the web and to files beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from mixit_mss.names import printable
 
-# an underscore within a word is one
+# an underscore within a word is literal in Markdown
 _SPECIAL = re.compile(r"[\\`*\[\]~|]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
@@ -23,16 +23,16 @@ _FOREIGN = re.compile(r"\s*(?!https?:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 class Marked(str):
-    """Markdown of ours, names in it already being :func:`literal` or :func:`code`."""
+    """Our own Markdown, in which names are already :func:`literal` or :func:`code`."""
 
 
 def literal(text: object) -> Marked:
-    """Markdown that shows a name, whatever is in it, on one line."""
+    """Escape a name so that Markdown shows it literally, on one line."""
     return Marked(_SPECIAL.sub(r"\\\g<0>", _without_html(printable(text))))
 
 
 def code(text: object) -> Marked:
-    """Markdown that shows a name as code, on one line."""
+    """Format a name as Markdown code, on one line."""
     text = printable(text)
     if re.search(r"[`<>&\\]", text) or not text.strip():
         return Marked(f"<code>{literal(text)}</code>")
@@ -40,7 +40,7 @@ def code(text: object) -> Marked:
 
 
 def marked(words: str) -> Marked:
-    """Markdown of ours with names in it that may be anything: without HTML, and without bad links."""
+    """Clean our own Markdown that contains arbitrary names: no HTML, no unsafe links."""
     parts, end = [], 0
     for span in _CODE.finditer(words):
         parts += [_safe(words[end : span.start()]), span[0]]
@@ -49,9 +49,9 @@ def marked(words: str) -> Marked:
 
 
 def table(header: Sequence[object], rows: Sequence[Sequence[object]], left: int = 1) -> str:
-    """A Markdown table; the first ``left`` columns are text, the others are set to the right.
+    """Make a Markdown table; the first ``left`` columns are text, the others right-aligned.
 
-    Cells are shown as they are unless they are :class:`Marked`, and stay in their cell in any case.
+    Cells are shown literally unless they are :class:`Marked`; none can break out of its cell.
     """
     rule = [Marked("---" if i < left else "---:") for i in range(len(header))]
     cells = ([_cell(cell) for cell in line] for line in (header, rule, *rows))
@@ -59,7 +59,7 @@ def table(header: Sequence[object], rows: Sequence[Sequence[object]], left: int 
 
 
 def link(path: str | Path, out: str | Path) -> str:
-    """Address of a file in a text that will be ``out``."""
+    """Link target of a file, relative to the document ``out``."""
     relative = os.path.relpath(path, Path(out).absolute().parent)
     return quote(os.fsencode(Path(relative).as_posix()))
 

@@ -1,7 +1,7 @@
 """``report.html``: a self-contained page with tables, figures and players that works offline.
 
-Jinja escapes every name and number; the page's own policy forbids it to load or to run anything
-that did not come with it.
+Jinja escapes every name and number; the page's content security policy forbids it to load or run
+anything that is not part of it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; the first ``left`` columns are words.  ``own`` rows stand out."""
+    """Rows of text; the first ``left`` columns are words.  ``own`` rows are highlighted."""
 
     title: str
     note: str
@@ -58,7 +58,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing below its title; ``names`` are its curves, each with the number of its colour."""
+    """A figure with its title; ``names`` are its curves, each with its colour index."""
 
     title: str
     drawing: Markup
@@ -67,7 +67,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one experiment was made: the command, and what it was told, as YAML."""
+    """How one experiment was run: the command, and its config as YAML."""
 
     label: str
     command: str
@@ -82,17 +82,17 @@ def page_text(
     songs: Sequence[Song] = (),
     paper_tables: Sequence[int] = (),
 ) -> str:
-    """The whole page.
+    """Render the whole page.
 
     Args:
         title: heading.
         shown: experiments that the page is about.
-        everything: experiments in its tables of scores, ``shown`` among them.
+        everything: experiments in the score tables, including ``shown``.
         votes: counts (stem, channel), and the channel of each stem.
         songs: excerpts to play.
-        paper_tables: numbers of the paper's tables to lay beside ours.
+        paper_tables: numbers of the paper's tables to compare with.
 
-    What is missing (no votes, no estimates, no history) leaves out its section.
+    Sections without data (no votes, no estimates, no history) are omitted.
     """
     titles = unique_titles(shown).values()
     script = _part("player.js")
@@ -126,7 +126,7 @@ def _part(name: str) -> str:
 
 
 def _headline(shown: Sequence[Experiment]) -> list[tuple[str, str]]:
-    """What to know first, each as words and value."""
+    """The key facts, each as a label and a value."""
     trained = [row for row in shown if row.facts["parameters"]] or list(shown)
     best = max(trained, key=lambda row: summarise(row.scores, "usdr")["average"])
     summaries = [
@@ -159,7 +159,7 @@ def _scores(metric: str, shown: Sequence[Experiment], everything: Sequence[Exper
 
 
 def _paper(number: int, everything: Sequence[Experiment]) -> Table:
-    """One of the paper's tables with ours, but without a row for each that was not run."""
+    """One of the paper's tables beside our results, without trainings that were not run."""
     header, rows = paper.comparison(number, list(everything))
     run = [row for row in rows if paper.NOT_RUN not in row[2]]
     note = paper.NOTE
@@ -175,7 +175,7 @@ def _places(shown: Sequence[Experiment], everything: Sequence[Experiment]) -> tu
 
 
 def _boxes(shown: Sequence[Experiment]) -> list[Plot]:
-    """uSDR of every song: a chart per stem, or for one experiment a row per stem."""
+    """Plot uSDR of every song: a chart per stem, or for a single experiment a row per stem."""
     stems, titles = list(dict.fromkeys(shown[0].scores.stem)), unique_titles(shown)
     scores = pd.concat([row.scores.usdr for row in shown]).dropna()
     if not len(scores):
@@ -197,7 +197,7 @@ def _boxes(shown: Sequence[Experiment]) -> list[Plot]:
 
 
 def _curves(shown: Sequence[Experiment]) -> list[Plot]:
-    """Losses of every experiment with a history, then all their validation scores together."""
+    """Plot the losses of every experiment with a history, then their validation scores together."""
     plots: list[Plot] = []
     scores: list[svg.Line] = []
     titles = unique_titles(shown)
@@ -241,7 +241,7 @@ def _recipe(row: Experiment, title: str) -> Recipe:
 
 
 def _config(row: Experiment) -> str:
-    """What the run was told, as YAML: from its stamp, which holds every value, or its file."""
+    """The run's config as YAML: from its stamp, which holds every value, or else from its file."""
     for result in read_stamp(row.folder):
         if result.command in TRAININGS:
             return yaml.safe_dump(result.options, sort_keys=False, default_flow_style=None)

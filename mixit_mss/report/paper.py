@@ -1,8 +1,8 @@
 """The paper's published scores beside ours.
 
-A row of the paper is found among our experiments by its label: ``medium, from scratch`` or ``medium,
-MixIT FMA large, then fine-tuned``, and in table 2 ``..., encoder and decoder only``, as the recipe
-labels them.
+Rows of the paper are matched to our experiments by the labels that the recipe gives them: ``medium,
+from scratch`` or ``medium, MixIT FMA large, then fine-tuned``, and in table 2 ``..., encoder and
+decoder only``.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ NOTE = "In dB on the test songs of MUSDB18-HQ; the rows of others are as the pap
 
 
 def paper_rows(table: int) -> pd.DataFrame:
-    """One table of the paper.
+    """Read one table of the paper.
 
     Returns:
         Columns ``model``, ``pretraining`` and ``<stem>_csdr``, ``<stem>_usdr`` (dB; nan where the
-        paper has none) for every stem and ``average``; and ``label``, that of our experiment with
-        the same training, empty for a model of somebody else.
+        paper has none) for every stem and ``average``; and ``label``, the label of our experiment
+        with the same training, empty for other authors' models.
     """
     source = files("mixit_mss.report") / "paper_tables.csv"
     with source.open(encoding="utf-8") as file:
@@ -48,7 +48,7 @@ def paper_rows(table: int) -> pd.DataFrame:
 
 
 def our_label(model: str, pretraining: str, table: int) -> str:
-    """The label under which the recipe scores what the paper calls so."""
+    """The recipe's label for a row of the paper."""
     size = model.split()[-1]
     if size not in SIZES:
         return ""
@@ -57,7 +57,7 @@ def our_label(model: str, pretraining: str, table: int) -> str:
 
 
 def beside_the_paper(table: int, experiments: list[Experiment]) -> str:
-    """A section of ``RESULTS.md``: every row of one of the paper's tables, and ours below it."""
+    """A section of ``RESULTS.md``: each row of one of the paper's tables, with ours below it."""
     header, lines = comparison(table, experiments)
     return f"## {heading(table)}\n\n{NOTE}\n\n" + markdown_table(header, lines, left=TEXT_COLUMNS)
 
@@ -68,9 +68,9 @@ def heading(table: int) -> str:
 
 
 def comparison(table: int, experiments: list[Experiment]) -> tuple[list[str], list[list[str]]]:
-    """One of the paper's tables as text: the header, and its rows, each with ours below it.
+    """One of the paper's tables as text: the header, and each row with ours below it.
 
-    The first :data:`TEXT_COLUMNS` columns are words, the others dB.
+    The first :data:`TEXT_COLUMNS` columns are text, the others dB.
     """
     rows = paper_rows(table)
     columns = [name for name in rows.columns if name.rsplit("_")[-1] in METRICS]

@@ -1,7 +1,7 @@
 """``RESULTS.md``: the experiments of one recipe as tables.
 
-The text is a pure function of the experiment folders, the manifests and the installed packages; it
-holds no date and no duration, so that the same results give the same file.
+The text depends only on the experiment folders, the manifests and the installed packages.  It holds
+no date or duration, so the same results give the same file.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "asteroid", "numpy", "sc
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row: what ``experiment.json`` says, and the scores of every song and stem."""
+    """One row: the facts in ``experiment.json``, and the scores of every song and stem."""
 
     folder: Path
     facts: dict
     scores: pd.DataFrame
 
     def stems_of(self, tracks: pd.DataFrame) -> list[str] | None:
-        """The stems among the tracks of a song that were scored; None if none of them was."""
+        """The scored stems among the tracks of a song; None if none of them was scored."""
         scored = set(self.scores["stem"])
         return [stem for stem in tracks["stem"] if stem in scored] or None
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Pictures to show; any may be missing."""
+    """Figures to show; any may be missing."""
 
     spectrograms: Path | None = None
     votes: Path | None = None
@@ -52,7 +52,7 @@ class Figures:
 
 
 def read_experiments(folders: list[str | Path]) -> list[Experiment]:
-    """Read experiment folders, sorted by their ``order``; they must have scored the same songs."""
+    """Read experiment folders, sorted by ``order``; all must have scores of the same songs."""
     experiments = []
     for folder in map(Path, folders):
         experiments.append(
@@ -70,9 +70,9 @@ def read_experiments(folders: list[str | Path]) -> list[Experiment]:
 
 
 def comparable(folders: Sequence[str | Path], first: str | Path) -> list[Path]:
-    """Those of some experiment folders that scored the same songs and stems as ``first``.
+    """The experiment folders with scores of the same songs and stems as ``first``.
 
-    What is left out is said in a line.
+    Prints a line for each folder that is left out.
     """
     wanted = set(read_scores(Path(first) / SCORES_FILE)[["song", "stem"]].itertuples(index=False))
     kept = []
@@ -90,7 +90,7 @@ def comparable(folders: Sequence[str | Path], first: str | Path) -> list[Path]:
 
 
 def unique_titles(experiments: Sequence[Experiment]) -> dict[Path, str]:
-    """Folder -> label, with the seed where several experiments have the same label."""
+    """Folder -> label, with the seed if several experiments have the same label."""
     labels = Counter(row.facts["label"] for row in experiments)
     return {
         row.folder: row.facts["label"]
@@ -108,16 +108,16 @@ def results_text(
     votes: pd.DataFrame | None = None,
     paper: str = "",
 ) -> str:
-    """The whole of ``RESULTS.md``.
+    """The full text of ``RESULTS.md``.
 
     Args:
-        recipe: its name.
+        recipe: name of the recipe.
         experiments: from :func:`read_experiments`.
-        manifests: folder of the tables ``unlabelled`` and ``labelled``.
-        out: where the text will be written; pictures are linked relative to it.
-        figures: pictures already drawn.
+        manifests: folder of the manifests ``unlabelled`` and ``labelled``.
+        out: where the text will be written; links to figures are relative to it.
+        figures: figures already drawn.
         votes: counts (stem, channel), a row per stem, if channels were selected.
-        paper: sections that lay the paper's scores beside ours.
+        paper: sections that compare with the paper's scores.
     """
     figures = figures or Figures()
     sections = [
@@ -142,13 +142,13 @@ def _head(recipe: str, manifests: Path) -> str:
     rows = []
     for corpus in ("unlabelled", "labelled"):
         if corpus == "unlabelled" and not manifest_paths(manifests / corpus)[0].exists():
-            continue  # no training needed it
+            continue  # not used for training
         manifest = read_manifest(manifests / corpus, check_files=False)
         for split in dict.fromkeys(manifest.tracks.split):
             part = manifest.select(split=split)
             tracks = part.tracks
             if corpus == "labelled":
-                # a song's files are equally long: count it once
+                # all files of a song have the same length: count it once
                 tracks = tracks.drop_duplicates("song")
             seconds = (tracks.frames / tracks.sample_rate).sum()
             segments = len(part.segments.track)
@@ -224,7 +224,7 @@ def _how_to(recipe: str, experiments: list[Experiment]) -> str:
 
 
 def environment() -> list[list[str]]:
-    """Python and the packages that the numbers depend on, each with its version."""
+    """Versions of Python and of the packages that the numbers depend on."""
     rows = [["python", platform.python_version()]]
     return rows + [[package, importlib.metadata.version(package)] for package in PACKAGES]
 
@@ -238,12 +238,12 @@ def _cells(experiment: Experiment) -> set[tuple[str, str]]:
 
 
 def decibels(value: float) -> str:
-    """A score with two digits, or ``-``."""
+    """Format a score with two decimals, or ``-``."""
     return NOTHING if math.isnan(value) else f"{value:.2f}"
 
 
 def fact_text(facts: dict, key: str) -> str:
-    """One of :data:`FACTS` as words, large counts with commas."""
+    """Format one of :data:`FACTS`, with commas in large counts."""
     value = facts[key]
     if value is None:
         return NOTHING

@@ -1,7 +1,7 @@
-"""The same experiment with several seeds: mean, spread, paired differences, and their verdict.
+"""Statistics of an experiment over seeds: mean, spread, paired differences and a verdict.
 
-Runs of one seed share songs, initial weights and draws, so two experiments are compared seed by seed:
-what one set of songs makes easy for both drops out.
+Runs with the same seed share songs, initial weights and random draws, so experiments are compared
+seed by seed: differences in difficulty between sets of songs cancel out.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Spread:
 
     Attributes:
         mean: nan if no seed has a value.
-        std: with one less than the number in the denominator; nan for fewer than two.
-        count: seeds that have a value.
+        std: sample standard deviation (``count - 1`` in the denominator); nan for fewer than two.
+        count: number of seeds with a value.
     """
 
     mean: float
@@ -31,12 +31,12 @@ class Spread:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether the mean differs from 0 by more than one standard deviation; not known of one seed."""
+        """Whether the mean is more than one standard deviation from 0; false for one seed."""
         return self.count > 1 and abs(self.mean) > self.std
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """Of the values that are there (nan is left out)."""
+    """Mean and standard deviation of the values; nan is ignored."""
     known = np.array([value for value in values if not math.isnan(value)], dtype=float)
     mean = float(known.mean()) if len(known) else math.nan
     std = float(known.std(ddof=1)) if len(known) > 1 else math.nan
@@ -44,10 +44,10 @@ def spread(values: Iterable[float]) -> Spread:
 
 
 def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Spread:
-    """Of ``ours - theirs``, seed by seed.
+    """Mean and standard deviation of ``ours - theirs``, seed by seed.
 
     Raises:
-        ValueError: they have other seeds.
+        ValueError: the two have different seeds.
     """
     if set(ours) != set(theirs):
         raise ValueError(f"seeds {sorted(ours)} cannot be paired with {sorted(theirs)}")
@@ -55,7 +55,7 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
 
 
 def with_error(value: Spread, digits: int = 2, sign: bool = False) -> str:
-    """``3.16 ± 0.12``; the mean alone for one seed, ``-`` for none."""
+    """Format as ``3.16 ± 0.12``; the mean alone for one seed, ``-`` for none."""
     if math.isnan(value.mean):
         return NOTHING
     mean = f"{value.mean:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
@@ -63,7 +63,7 @@ def with_error(value: Spread, digits: int = 2, sign: bool = False) -> str:
 
 
 def verdict(difference: Spread) -> str:
-    """A paired difference in words, to be read after what is compared: ``higher, beyond ...``."""
+    """A paired difference in words, such as ``higher, beyond one standard deviation``."""
     if math.isnan(difference.mean):
         return "not known"
     if difference.mean == 0:

@@ -36,8 +36,8 @@ from mixit_mss.errors import UserError
 from mixit_mss.files import write_text
 
 CLIP_SECONDS, SEGMENT_SECONDS, RATE = 30, 10, 44100
-INAUDIBLE = 1e-3  # peak of what counts as silence
-FIRST_TRACK, TRACK_STEP = 2, 137  # the clips spread over several folders
+INAUDIBLE = 1e-3  # peak below which a song counts as silent
+FIRST_TRACK, TRACK_STEP = 2, 137  # spread the clips over several folders
 SOUND = "-ar 44100 -b:a 128k"
 FORMS = {
     SOUND: "",
@@ -49,23 +49,23 @@ FORMS = {
     "-ar 44100 -ac 1 -b:a 64k": "mono",
     "-ar 22050 -b:a 64k": "low_sample_rate",
 }
-"""What FMA's MP3s are, by ffmpeg's options, and the reason if stage 1 has to reject them."""
+"""Encodings of FMA's MP3s, as ffmpeg options -> the reason if stage 1 must reject them."""
 FAULTS = {
     "short": "too_short",
     "empty": "unreadable",
     "no_audio": "unreadable",
     "cut_off": "unreadable",
-    "broken_frames": "decoder_warning|unreadable",  # where the decoder gives up
+    "broken_frames": "decoder_warning|unreadable",  # depends on the decoder
     "zeros": "silent",
-    "half_silent": "",  # some of its segments go
-    "wrong_checksum": "",  # stage 0 lists it; the file itself plays
+    "half_silent": "",  # only some of its segments are dropped
+    "wrong_checksum": "",  # reported by stage 0, but the file is playable
     "missing": "unreadable",
     "same_file": "duplicate",
     "same_audio": "duplicate",
 }
-"""Faults of FMA's files, and for what stage 1 has to reject them."""
+"""Faults of FMA's files, and the reason for which stage 1 must reject them."""
 LICENCES = ("Attribution", "Attribution-NonCommercial-ShareAlike 3.0 International", "CC0", "")
-# Two rows of column names, then the name of the index, as in FMA's own table.
+# Two rows of column names, then the name of the index, as in FMA's table.
 HEADER = (
     ("", "album", "artist", "set", "set", "track", "track", "track"),
     ("", "title", "name", "split", "subset", "genre_top", "license", "title"),
@@ -87,9 +87,9 @@ class Recording:
 
 @dataclass(frozen=True)
 class Clip:
-    """A track: where it is cut, by which options it is encoded, and how it is spoilt, if it is.
+    """A track: where it is cut, how it is encoded, and its fault, if any.
 
-    ``expected`` is the reason for which stage 1 has to reject it, empty if it has to keep it.
+    ``expected`` is the reason for which stage 1 must reject it; empty if stage 1 must keep it.
     """
 
     track: int
@@ -103,7 +103,7 @@ class Clip:
 
 
 def listen(path: str) -> Recording:
-    """Length, rate and peak of a whole song."""
+    """Measure length, sample rate and peak of a song."""
     frames, peak = 0, 0.0
     with audio.stream(path) as blocks:
         for block in blocks:
@@ -112,14 +112,14 @@ def listen(path: str) -> Recording:
 
 
 def plan_clips(songs: Iterable[Recording], per_song: int) -> list[Clip]:
-    """Clips of every song in all forms in turn; then one with every fault.
+    """Plan clips of every song, cycling through all encodings, then one clip with each fault.
 
     Raises:
         UserError: no song is long enough for a whole clip.
     """
     clips: list[Clip] = []
     for index, song in enumerate(songs):
-        # by song, as no artist of FMA is in two splits
+        # split by song, because FMA has no artist in two splits
         split = {0: "validation", 5: "test"}.get(index % 10, "training")
         for number in range(per_song):
             start = number * song.seconds / per_song
@@ -144,7 +144,7 @@ def plan_clips(songs: Iterable[Recording], per_song: int) -> list[Clip]:
     if not whole:
         raise UserError(f"too few songs of {CLIP_SECONDS} s to cut clips from; name more of them")
     for (fault, expected), clip in zip(FAULTS.items(), cycle(whole), strict=False):
-        # half a second on, or all of them would be duplicates
+        # half a second later, so that they are not all duplicates
         start = clip.start if fault.startswith("same") else clip.start + 0.5
         track = FIRST_TRACK + TRACK_STEP * len(clips)
         clips.append(replace(clip, track=track, start=start, expected=expected, fault=fault))
@@ -152,7 +152,7 @@ def plan_clips(songs: Iterable[Recording], per_song: int) -> list[Clip]:
 
 
 def encode(clip: Clip) -> bytes:
-    """The MP3 of a clip, spoilt as it is to be."""
+    """Encode a clip as MP3, with its fault."""
     seconds = SEGMENT_SECONDS / 2 if clip.fault == "short" else clip.seconds
     rate = audio.probe(clip.source).sample_rate
     waveform, _ = audio.read(clip.source, int(clip.start * rate), int(seconds * rate))
@@ -160,7 +160,7 @@ def encode(clip: Clip) -> bytes:
         waveform[:, 0 if clip.fault == "zeros" else waveform.shape[1] // 2 :] = 0
     title = ["-metadata", "title=under another name"] if clip.fault == "same_audio" else []
     with tempfile.TemporaryDirectory() as folder:
-        # files, not pipes: the header that states the length is written last
+        # files, not pipes, because the header with the length is written last
         wav, mp3 = Path(folder) / "clip.wav", Path(folder) / "clip.mp3"
         audio.write(wav, waveform, rate)
         command = [find_ffmpeg(), "-nostdin", "-v", "error", "-i", str(wav), *title]
@@ -180,7 +180,7 @@ def encode(clip: Clip) -> bytes:
 
 
 def write_fma(clips: list[Clip], out: Path, num_threads: int) -> None:
-    """``fma_metadata.zip`` and ``fma_small.zip``; members are compressed by bzip2."""
+    """Write ``fma_metadata.zip`` and ``fma_small.zip``, compressed with bzip2."""
     sums = []
     with _archive(out / "fma_small.zip", zipfile.ZIP_BZIP2) as archive:
         _add(archive, "fma_small/README.txt", b"A stand-in for FMA: 30-s clips.\n")
@@ -206,7 +206,7 @@ def write_fma(clips: list[Clip], out: Path, num_threads: int) -> None:
         )
         for number, clip in enumerate(clips)
     ]
-    # tracks of the larger subsets are in the table, but not in the archive
+    # tracks of the larger subsets are listed in the table but not in the archive
     first = clips[-1].track + 1
     for number, subset in enumerate(("medium", "large", "full")):
         rows.append((first + number, "", "", "training", subset, "", "CC0", f"only in {subset}"))
@@ -218,7 +218,7 @@ def write_fma(clips: list[Clip], out: Path, num_threads: int) -> None:
 
 
 def write_musdb(labelled: Path, out: Path) -> None:
-    """``musdb18hq.zip``: songs of each split in turn until there are as many as there have to be."""
+    """Write ``musdb18hq.zip``: the songs of each split, repeated to reach the required number."""
     songs: dict[str, dict[str, dict[str, str]]] = {"train": {}, "valid": {}, "test": {}}
     for record in labelled_songs(labelled, list(STEMS)):
         songs[record.split].setdefault(record.song, {})[record.stem] = record.path
@@ -239,7 +239,7 @@ def write_musdb(labelled: Path, out: Path) -> None:
 
 
 def write_archive_table(out: Path) -> None:
-    """``archives.csv`` for `mixit-mss download --archives`."""
+    """Write ``archives.csv`` for `mixit-mss download --archives`."""
     lines = ["archive,bytes,extracted_bytes,sha256"]
     for name in ARCHIVES:
         path = out / f"{name}.zip"
@@ -254,10 +254,10 @@ def write_archive_table(out: Path) -> None:
 
 
 def check(expected: Path, corpus: Path) -> str:
-    """Compare what stage 1 wrote with what it had to find.
+    """Compare the output of stage 1 with the expected reasons.
 
     Raises:
-        UserError: names the tracks where they differ.
+        UserError: they differ; the message names the tracks.
     """
     import pandas as pd
 
@@ -283,7 +283,7 @@ def _archive(path: Path, compression: int) -> zipfile.ZipFile:
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    """A member without the time, so that the same songs make the same archive."""
+    """Add a member without a timestamp, so that the same songs give the same archive."""
     archive.writestr(zipfile.ZipInfo(name), content, archive.compression, archive.compresslevel)
 
 
@@ -297,7 +297,7 @@ def _as_wav(path: str) -> bytes:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -321,7 +321,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make the archives, or check what became of them."""
+    """Make the archives, or check the results of stage 1."""
     options = build_parser().parse_args(argv)
     if options.check:
         print(check(options.out / EXPECTED, options.check))

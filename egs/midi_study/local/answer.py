@@ -1,4 +1,4 @@
-"""Is MixIT unsuitable for correlated sources?  A page whose every sentence is chosen by the numbers."""
+"""Is MixIT unsuitable for correlated sources?  The numbers choose every sentence of the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUESTION = "Is MixIT unsuitable for correlated sources?"
 
 
 def answer(results: Results, levels: Sequence[Point], densities: Sequence[Point]) -> list[Block]:
-    """What the axes say, and no more."""
+    """Answer the question from the two axes alone."""
     least, most = levels[0], levels[-1]
     band = next(point for point in levels if point.name == COMMON)
     sentences = [
@@ -35,13 +35,13 @@ def answer(results: Results, levels: Sequence[Point], densities: Sequence[Point]
 
 
 def holds(values: Values) -> bool:
-    """Whether it is above 0: beyond one standard deviation, or at all where there is one seed."""
+    """Whether the mean is above 0: for several seeds, by more than one standard deviation."""
     value = spread(values.values())
     return value.mean > 0 and (value.count < 2 or value.is_beyond)
 
 
 def separates(point: Point) -> bool:
-    """Whether the best outputs are nearer to the stems than silence is (0 dB), and than the mixture."""
+    """Whether the best outputs are closer to the stems than silence (0 dB) and the mixture are."""
     return holds(point.snr) and holds(point.improvement)
 
 
@@ -176,7 +176,7 @@ def _limits(results: Results) -> str:
 
 
 def _extremes(points: Sequence[Point]) -> tuple[Point, Point]:
-    """Highest and lowest mean improvement."""
+    """The points with the highest and lowest mean improvement."""
     ordered = sorted(points, key=lambda point: _mean(point.improvement))
     return ordered[-1], ordered[0]
 

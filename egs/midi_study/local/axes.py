@@ -1,4 +1,4 @@
-"""Correlation and density: what MixIT learned from songs of every kind, as tables and figures."""
+"""The axes of correlation and density: tables and figures of what MixIT learned at each point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mixit_mss.report.document import Block, Grid, Heading, Picture, Text
 from mixit_mss.report.figures.spread import Curve, Panel, draw_panels
 from mixit_mss.report.seeds import Spread, paired_difference, spread, with_error
 
-MEASURES = {  # of mixit_mss.diagnosis.correlation, which loads torch
+MEASURES = {  # as in mixit_mss.diagnosis.correlation, which imports torch
     "waveform_correlation": "waveform correlation",
     "spectral_overlap": "spectral overlap",
     "onset_correlation": "onset correlation",
@@ -23,21 +23,21 @@ OWN, SAME = "test songs of its own level", f"test songs of level {COMMON}"
 
 @dataclass(frozen=True)
 class Point:
-    """One pre-training on an axis, with what was measured of it, by seed.
+    """One pre-training on an axis, with its measurements by seed.
 
     Attributes:
         name: its level, or its number of parts.
-        snr: of the best outputs for the stems, on the common test songs, dB.
-        improvement: of that over the mixture, dB.
-        grouped: SNR of the best groups of outputs, dB.
-        degenerate: share of the chunks in which one output is the whole mixture.
-        active: outputs that sound at a time.
-        outputs_per_stem: over which a stem is spread.
-        gain: after fine-tuning, in the average uSDR over scratch, dB.
-        own_improvement: on test songs of its own level.
-        own_degenerate: the same there.
+        snr: SNR of the best outputs for the stems, on the common test songs, in dB.
+        improvement: improvement of that SNR over the mixture, in dB.
+        grouped: SNR of the best groups of outputs, in dB.
+        degenerate: share of chunks in which one output is the whole mixture.
+        active: number of outputs active at a time.
+        outputs_per_stem: number of outputs over which a stem is spread.
+        gain: gain in average uSDR over training from scratch, after fine-tuning, in dB.
+        own_improvement: ``improvement`` on test songs of its own level.
+        own_degenerate: ``degenerate`` on test songs of its own level.
         ceiling: uSDR of the ideal ratio mask on test songs of its own level.
-        measures: correlation of these songs, by name.
+        measures: correlation measures of these songs, by name.
     """
 
     name: str
@@ -55,14 +55,14 @@ class Point:
 
 
 def correlation_points(results: Results) -> list[Point]:
-    """The axis of correlation, ascending."""
+    """Points of the correlation axis, ascending."""
     return [
         _point(results, level, results.cut.at_level(level), level) for level in results.cut.levels
     ]
 
 
 def density_points(results: Results) -> list[Point]:
-    """The axis of density, ascending, ``mixed`` last."""
+    """Points of the density axis, ascending, with ``mixed`` last."""
     return [
         _point(results, parts, results.cut.at_density(parts), COMMON)
         for parts in results.cut.densities
@@ -94,7 +94,7 @@ def _point(results: Results, name: str, run: Pretraining, level: str) -> Point:
 
 
 def correlation(results: Results, points: Sequence[Point], figures: Path) -> list[Block]:
-    """The axis of correlation."""
+    """The section on the correlation axis."""
     cut = results.cut
     sets = [
         [point.name, *(_cell(point.measures[name], 3) for name in MEASURES), _cell(point.ceiling)]
@@ -160,7 +160,7 @@ LEARNED = [
 
 
 def density(results: Results, points: Sequence[Point], figures: Path) -> list[Block]:
-    """The axis of density."""
+    """The section on the density axis."""
     rows = [
         [
             point.name,
@@ -198,7 +198,7 @@ def density(results: Results, points: Sequence[Point], figures: Path) -> list[Bl
 
 
 def difference(ours: Values, theirs: Values) -> Spread:
-    """Of two points of an axis, paired by seed."""
+    """Difference between two points of an axis, paired by seed."""
     return paired_difference(ours, theirs)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""RESULTS.md of the study, with figures and raw scores beside it; the same results give the same bytes."""
+"""Write the study's RESULTS.md, figures and raw scores; the same results give the same bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAME = {"tables": "tables and learning curves", "correlation": "correlation and 
 
 
 def results_blocks(results: Results, figures: Path) -> list[Block]:
-    """The whole text; what was not run yet is named."""
+    """The full text; it names the parts that were not run yet."""
     cut = results.cut
     names = {part: scored_names(results, part) for part in NAME}
     diagnosed = cut.diagnosed()
@@ -64,7 +64,7 @@ def results_blocks(results: Results, figures: Path) -> list[Block]:
 
 
 def scored_names(results: Results, part: str) -> list[str]:
-    """Experiments of a part that have scores."""
+    """Experiments of a part of the study that have scores."""
     cut = results.cut
     names = [each.name for each in cut.runs([part]) if isinstance(each, Finetuning)]
     if part == "tables":
@@ -95,7 +95,7 @@ def _head(results: Results, done: Sequence[str], out: Path) -> list[Block]:
 
 
 def _facts(results: Results, done: Sequence[str]) -> list[Block]:
-    """What was run where, and with what."""
+    """What was run, where, and with which versions."""
     cut, trained = results.cut, results.cut.runs(done)
     names = [each.name for each in trained]
     facts = results.facts(names)
@@ -159,7 +159,7 @@ def _tail(results: Results, done: Sequence[str], figures: Path) -> list[Block]:
 
 
 def _one_of_each(runs: Sequence[Pretraining | Finetuning]) -> list[Pretraining | Finetuning]:
-    """The first run of each kind: pre-training; fine-tuning from scratch and after MixIT."""
+    """The first run of each kind: pre-training, training from scratch, fine-tuning after MixIT."""
     kinds: list[Callable] = [
         lambda each: isinstance(each, Pretraining),
         lambda each: isinstance(each, Finetuning) and each.start is None,
@@ -169,7 +169,7 @@ def _one_of_each(runs: Sequence[Pretraining | Finetuning]) -> list[Pretraining |
 
 
 def command(results: Results) -> str:
-    """What one types for this page."""
+    """The command that makes this page."""
     seeds = " ".join(map(str, results.seeds))
     more = "" if results.seeds == results.cut.seeds else f' --seeds "{seeds}"'
     return f"egs/midi_study/run.sh --cut {results.cut.name}{more}"
@@ -189,7 +189,7 @@ def _anchor(words: str) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Options of the page-maker."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="make_results.py",
         description="Write OUT/RESULTS.md from what the study left in its folder, figures and raw scores "
@@ -205,7 +205,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read, write."""
+    """Read the results and write the page."""
     args = build_parser().parse_args(argv)
     cut = CUTS[args.cut]
     results = Results(cut, parse_seeds(args.seeds) or cut.seeds, os.path.abspath(args.work_dir))

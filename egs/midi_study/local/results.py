@@ -1,4 +1,4 @@
-"""What the study left behind, by run and seed: scores, histories, diagnoses."""
+"""Results of the study by run and seed: scores, histories, diagnoses."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Values = dict[int, float]  # by seed
 
 
 class Results:
-    """One cut of the study, with the seeds that are to be shown.
+    """Results of one cut of the study, for the given seeds.
 
     Raises:
-        UserError: from every method that reads, where something is missing or broken.
+        UserError: raised by every method that reads, if a file is missing or broken.
     """
 
     def __init__(self, cut: Cut, seeds: Sequence[int], work_dir: str | Path):
@@ -40,7 +40,7 @@ class Results:
         return self._at[seed]
 
     def missing(self, names: Iterable[str], diagnosed: Iterable[tuple[Pretraining, str]] = ()):
-        """Files that these experiments should have and have not."""
+        """Missing files of these experiments."""
         files = [self._scores(seed, name) for name in names for seed in self.seeds]
         files += [
             self._at[seed].diagnosis(run, level) / "diagnosis.json"
@@ -50,7 +50,7 @@ class Results:
         return [path for path in files if not path.exists()]
 
     def score(self, name: str, metric: str = "usdr", stem: str = "average") -> Values:
-        """A score in dB of every seed: over songs as ``summarise`` has it."""
+        """A score in dB for every seed, averaged over songs as in ``summarise``."""
         return {seed: float(summarise(self.table(seed, name), metric)[stem]) for seed in self.seeds}
 
     def table(self, seed: int, name: str) -> pd.DataFrame:
@@ -62,11 +62,11 @@ class Results:
 
     @cached_property
     def stems(self) -> list[str]:
-        """Names, in the order of the tables."""
+        """Stem names, in the order of the tables."""
         return list(dict.fromkeys(self.table(self.seeds[0], self.cut.scratch().name).stem))
 
     def diagnosis(self, run: Pretraining, level: str, key: str) -> Values:
-        """A number of a diagnosis, nan where it is not known."""
+        """A value of a diagnosis by seed; nan if unknown."""
         values = {}
         for seed in self.seeds:
             path = self._at[seed].diagnosis(run, level) / "diagnosis.json"
@@ -77,7 +77,7 @@ class Results:
         return values
 
     def learning(self, run: Run) -> tuple[list[float], list[Spread]]:
-        """Steps, and uSDR of the validation songs after them, over seeds."""
+        """Steps, and the uSDR of the validation songs at each, over seeds."""
         columns = {}
         for seed in self.seeds:
             history = read_history(self._at[seed].run(run.name) / "history.csv")
@@ -95,7 +95,7 @@ class Results:
         ]
 
     def run_records(self, names: Iterable[str]) -> list[dict]:
-        """``run.json`` of every seed of these trainings, where it is."""
+        """``run.json`` of every seed of these trainings, if it exists."""
         paths = [self._at[seed].run(name) / "run.json" for name in names for seed in self.seeds]
         return [_json(path) for path in paths if path.exists()]
 
@@ -107,7 +107,7 @@ class Results:
     def difference(
         self, ours: str, theirs: str, metric: str = "usdr", stem: str = "average"
     ) -> Spread:
-        """Of two experiments, paired by seed."""
+        """Difference between two experiments, paired by seed."""
         return paired_difference(self.score(ours, metric, stem), self.score(theirs, metric, stem))
 
     def all_scores(self, names: Iterable[str]) -> pd.DataFrame:
@@ -143,7 +143,7 @@ def oracle_name(kind: str, level: str = COMMON) -> str:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """A table as CSV; compressed, without a time in it, where the name ends in ``.gz``."""
+    """Write a table as CSV; if the name ends in ``.gz``, compressed without a timestamp."""
     text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
     content = text.encode("utf-8")
     if path.suffix == ".gz":

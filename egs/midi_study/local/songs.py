@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tables of the first so many training songs of a manifest; the songs of other splits stay all."""
+"""Write a manifest with the first N training songs of another, and all its other splits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mixit_mss.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Options: which table, how many songs."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="songs.py",
         description="Write a manifest with the first so many training songs, by name, of another one. "
@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read, take, write."""
+    """Read a manifest, select songs and write the new one."""
     args = build_parser().parse_args(argv)
     from mixit_mss.data.manifest import SPLITS, concatenate, read_manifest, write_manifest
 

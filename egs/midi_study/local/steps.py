@@ -1,8 +1,8 @@
-"""The commands of the study: for one cut and one seed, in an order in which each finds what it reads.
+"""The commands of the study for one cut and one seed, ordered by their dependencies.
 
-Everything of a seed lies in one folder, ``<work_dir>/<cut>/seed<seed>``:
+All files of a seed are in one folder, ``<work_dir>/<cut>/seed<seed>``:
 
-    songs/  data/  manifests/   stages 0 to 2, by corpus; unlabelled songs go when they are segmented
+    songs/  data/  manifests/   stages 0 to 2, by corpus; unlabelled songs go once segmented
     exp/<run>/                  stages 3 to 6: model, scores.csv, history.csv, diagnosis_<level>
 """
 
@@ -19,15 +19,15 @@ from mixit_mss.training.config import FinetuneConfig, PretrainConfig, load_confi
 
 RECIPE = Path(__file__).resolve().parents[1]
 STEMS = "vocals,drums,bass,other"
-VALID_FRACTION = 0.05  # of the unlabelled songs, where `mixit-mss segment` is not told otherwise
+VALID_FRACTION = 0.05  # of the unlabelled songs: the default of `mixit-mss segment`
 SPARE_SONGS = 4  # for songs that are rejected, such as those with too much silence
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds on two cores of a shared Xeon, by which a cut is planned."""
+    """Costs in seconds on two cores of a shared Xeon, for planning a cut."""
 
-    start: float = 4.0  # of a command
+    start: float = 4.0  # start of a command
     song: float = 0.38  # to render
     segment: float = 0.25
     stems: float = 1.5  # to render and segment a song with its stems
@@ -35,17 +35,17 @@ class Costs:
     finetune_step: float = 0.6  # batch 8 x 2 s
     validation: float = 1.0
     score: float = 1.0  # to separate and score a song
-    diagnose: float = 1.0  # a song
-    # by size
+    diagnose: float = 1.0  # per song
+    # relative cost by network size
     times: tuple[tuple[str, float], ...] = (("mini", 1.0), ("tiny", 1.0), ("little", 1.8))
 
     def model(self, name: str) -> float:
-        """How much longer a step of this size takes."""
+        """Relative cost of a step of this network size."""
         return dict(self.times)[name]
 
 
 COSTS = Costs()
-SIDE_BY_SIDE = 1.28  # two trainings of one thread each, over one after the other with two
+SIDE_BY_SIDE = 1.28  # speed of two trainings at once with a thread each, over one by one with two
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Step:
 
     Attributes:
         name: unique in the study.
-        commands: one after the other, in the recipe's folder.
-        reads: files of other steps, and configs.
-        writes: files that are there afterwards, among them all that other steps read.
-        spent: folders that nobody needs any more when all is done.
-        seconds: what it should take.
+        commands: commands to run in order, in the recipe's folder.
+        reads: files from other steps, and configs.
+        writes: files that exist afterwards, including all that other steps read.
+        spent: folders that are no longer needed afterwards.
+        seconds: expected wall time.
     """
 
     name: str
@@ -70,22 +70,22 @@ class Step:
 
 
 def planned(steps: Sequence[Step], jobs: int = 2) -> float:
-    """Seconds that steps should take, so many at a time."""
+    """Expected seconds for steps, with ``jobs`` at a time."""
     return sum(step.seconds for step in steps) / (SIDE_BY_SIDE if jobs > 1 else 1.0)
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where things of one seed are."""
+    """Paths of one seed."""
 
     root: Path
 
     def manifest(self, corpus: str, songs: int | None, kind: str) -> Path:
-        """Tables of a whole corpus, or of so many of its training songs."""
+        """Manifest of a corpus, or of ``songs`` of its training songs."""
         return self.root / "manifests" / (corpus + ("" if songs is None else f"_{songs}")) / kind
 
     def labelled(self, level: str, songs: int | None = None) -> Path:
-        """Tables of songs with stems."""
+        """Manifest of songs with stems."""
         return self.manifest(f"labelled_{level}", songs, "labelled")
 
     def run(self, name: str) -> Path:
@@ -93,7 +93,7 @@ class Places:
         return self.root / "exp" / name
 
     def selected(self, run: Pretraining) -> Path:
-        """The chosen outputs of a pre-trained network."""
+        """Model folder with the selected outputs of a pre-trained network."""
         return self.run(run.name) / "selected_4"
 
     def oracle(self, kind: str, level: str) -> Path:
@@ -101,7 +101,7 @@ class Places:
         return self.run(f"oracle_{kind}_{level}")
 
     def diagnosis(self, run: Pretraining, level: str) -> Path:
-        """Folder of what a pre-trained network does on test songs of a level."""
+        """Folder of the diagnosis of a pre-trained network on test songs of a level."""
         return self.run(run.name) / f"diagnosis_{level}"
 
 
@@ -118,7 +118,7 @@ def steps_of(
     ngpu: int = 1,
     parts: Sequence[str] = PARTS,
 ) -> list[Step]:
-    """Every step of these parts of the study for one seed, what is read before who reads it."""
+    """All steps of these parts of the study for one seed, each after those that it depends on."""
     maker = _Maker(cut, seed, places(work_dir, cut, seed), nj, ngpu)
     runs = cut.runs(parts)
     levels = [COMMON]
@@ -145,7 +145,7 @@ def steps_of(
 
 @dataclass(frozen=True)
 class _Maker:
-    """Steps of one seed."""
+    """Make the steps of one seed."""
 
     cut: Cut
     seed: int
@@ -154,7 +154,7 @@ class _Maker:
     ngpu: int
 
     def labelled(self, level: str) -> Step:
-        """Songs with stems; only test songs, where it is not the level that networks are tuned on."""
+        """Songs with stems; only test songs, unless it is the level for fine-tuning."""
         cut, whole = self.cut, self.at.labelled(level)
         trains = level == COMMON
         amounts = sorted({*cut.labelled, cut.train_songs}) if trains else []
@@ -171,7 +171,7 @@ class _Maker:
         return self._step(f"songs_labelled_{level}", commands, (), writes, seconds=seconds)
 
     def unlabelled(self, run: Pretraining, amounts: list[int]) -> Step:
-        """Songs to pre-train on, and tables of the first so many of them."""
+        """Songs for pre-training, and a manifest for each amount of them."""
         corpus, whole = run.corpus, self.at.manifest(run.corpus, None, "unlabelled")
         count = songs_to_render(amounts[-1])
         commands = [
@@ -187,7 +187,7 @@ class _Maker:
         return self._step(f"songs_{corpus}", commands, (), writes, spent, seconds)
 
     def pretrain(self, run: Pretraining) -> Step:
-        """Stage 3."""
+        """Stage 3: pre-training."""
         config = self._config("pretrain_long" if run.long else "pretrain")
         model = model_file(run.model)
         manifest = self.at.manifest(run.corpus, run.songs, "unlabelled")
@@ -204,7 +204,7 @@ class _Maker:
         return self._step(run.name, [command], reads, writes, (out / "checkpoints",), seconds)
 
     def select(self, run: Pretraining) -> Step:
-        """Stage 4: the validation songs vote."""
+        """Stage 4: selection of outputs by votes of the validation songs."""
         manifest, out = self.at.labelled(COMMON, self.cut.train_songs), self.at.selected(run)
         model = self.at.run(run.name) / "model"
         command = [
@@ -217,7 +217,7 @@ class _Maker:
         return self._step(f"select_{run.name}", [command], reads, writes, seconds=seconds)
 
     def finetune(self, run: Finetuning) -> Step:
-        """Stage 5."""
+        """Stage 5: fine-tuning."""
         config = self._config("finetune_long" if run.long else "finetune")
         manifest, out = self.at.labelled(COMMON, run.songs), self.at.run(run.name)
         if run.start is None:
@@ -239,7 +239,7 @@ class _Maker:
         return self._step(run.name, [command], reads, writes, (out / "checkpoints",), seconds)
 
     def score(self, name: str, model: Path) -> Step:
-        """Stage 6: the test songs at the common level; estimates are as large as they are many."""
+        """Stage 6: scores on the test songs at the common level; estimates are then removed."""
         manifest, out = self.at.labelled(COMMON), self.at.run(name)
         estimates = out / "estimates"
         common = ("--manifest", str(manifest), "--split", "test")
@@ -256,7 +256,7 @@ class _Maker:
         return self._step(f"score_{name}", commands, reads, writes, (estimates,), seconds)
 
     def oracle(self, kind: str, level: str) -> Step:
-        """Scores of an oracle for the test songs of a level."""
+        """Scores of an oracle on the test songs of a level."""
         manifest, out = self.at.labelled(level), self.at.oracle(kind, level) / "scores.csv"
         command = [
             *("mixit-mss", "score", "--manifest", str(manifest), "--split", "test"),
@@ -268,7 +268,7 @@ class _Maker:
         return self._step(name, [command], tables(manifest), [out], seconds=seconds)
 
     def diagnose(self, run: Pretraining, level: str) -> Step:
-        """What the outputs of the pre-trained network do on the test songs of a level."""
+        """Diagnosis of a pre-trained network on the test songs of a level."""
         manifest, model = self.at.labelled(level), self.at.run(run.name) / "model"
         out = self.at.diagnosis(run, level)
         command = [
@@ -327,12 +327,12 @@ class _Maker:
 
 
 def model_file(model: str) -> Path:
-    """The config of a size."""
+    """The config of a network size."""
     return RECIPE / "conf" / f"model_{model}.yaml"
 
 
 def shown(config: Path) -> str:
-    """A config as it is named in a command."""
+    """Path of a config as written in a command."""
     return str(config.relative_to(RECIPE))
 
 
@@ -342,14 +342,14 @@ def tables(manifest: Path) -> list[Path]:
 
 
 def trained_steps(config: Path, kind: type) -> tuple[int, int]:
-    """Optimiser steps, and how often the validation songs are looked at."""
+    """Number of optimiser steps, and of validations."""
     run = load_config(config, kind).run
     return run.epochs * run.steps_per_epoch, run.epochs // run.validate_every_epochs
 
 
 @cache
 def songs_to_render(training: int) -> int:
-    """How many unlabelled songs it takes for so many to train on, beside those that validate."""
+    """Number of unlabelled songs to render for so many training songs, with validation songs."""
     from mixit_mss.preparation.corpus import draw_validation
 
     count = training

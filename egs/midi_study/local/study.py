@@ -1,8 +1,8 @@
-"""What the study of this recipe trains and measures, as data: every run once, however many tables share it.
+"""What the study trains and measures, as data: each run once, however many tables share it.
 
-A run is a pre-training or a fine-tuning; its name says all that sets it apart from the others of its
-cut and seed.  Tables, curves and the two axes are lists of runs.  A cut is a size of the study: which
-runs, on how many songs, with the configs of ``conf/<cut>/``.
+A run is a pre-training or a fine-tuning; its name is unique within a cut and seed.  Tables, curves
+and the two axes are lists of runs.  A cut is a size of the study: which runs, on how many songs,
+with the configs in ``conf/<cut>/``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 LEVELS = ("independent", "tempo", "band", "locked", "unison", "doubled")
 PARTS = ("tables", "correlation")
-COMMON = "band"  # the level of all songs with stems, on which all networks are compared
+COMMON = "band"  # the level of the songs with stems on which all networks are compared
 MIXED = "mixed"
 
 
@@ -31,7 +31,7 @@ class Pretraining:
 
     @property
     def corpus(self) -> str:
-        """Name of the songs that it takes some of."""
+        """Name of the corpus from which its songs are taken."""
         return f"{self.level}_{self.parts}"
 
     @property
@@ -41,15 +41,15 @@ class Pretraining:
 
     @property
     def heard(self) -> str:
-        """What it learned from, as part of a name."""
+        """Its training data, as part of a name."""
         return f"{self.corpus}_{self.songs}" + ("_long" if self.long else "")
 
 
 @dataclass(frozen=True)
 class Finetuning:
-    """Supervised training on ``songs`` songs with stems, from a pre-training or (None) from scratch.
+    """Supervised training on ``songs`` songs with stems, after pre-training or (None) from scratch.
 
-    ``long`` has as many steps as pre-training (that is not long) and fine-tuning together.
+    ``long`` has as many steps as a regular pre-training and fine-tuning together.
     """
 
     model: str
@@ -74,23 +74,23 @@ class Cut:
     """One size of the study.
 
     Attributes:
-        name: of the cut, and of its folder of configs.
-        seeds: by default; each has songs, weights and draws of its own.
-        models: sizes of table 1; the first is that of everything else.
+        name: name of the cut, and of its folder of configs.
+        seeds: default seeds; each has its own songs, weights and random draws.
+        models: network sizes of table 1; everything else uses the first.
         frozen: sizes of table 2, whose separator is not trained.
-        long: sizes that are trained on stems for longer, too, from scratch and after MixIT.
-        pretrained_long: sizes that are pre-trained for longer, too.
+        long: sizes also trained on stems for longer, from scratch and after MixIT.
+        pretrained_long: sizes also pre-trained for longer.
         songs: unlabelled songs of tables 1 and 2.
         amounts: unlabelled songs of table 3.
         axis_songs: unlabelled songs of the axes of correlation and density.
-        levels: of correlation, ascending.
+        levels: levels of correlation, ascending.
         axis_parts: parts at once on the axis of correlation.
-        densities: parts at once, at the level of a band.
-        labelled: songs with stems, ascending; ``train_songs`` of them everywhere but on this curve.
-        train_songs: see there.
-        valid_songs: songs that vote for outputs and choose between checkpoints.
-        test_songs: songs that are scored, and nothing else.
-        seconds: length of all songs.
+        densities: parts at once on the axis of density, at the level ``band``.
+        labelled: numbers of songs with stems on the learning curve, ascending.
+        train_songs: number of songs with stems to train on everywhere else.
+        valid_songs: number of songs for output selection and the choice of checkpoints.
+        test_songs: number of songs used only for scores.
+        seconds: length of each song.
     """
 
     name: str
@@ -121,34 +121,34 @@ class Cut:
         return Finetuning(model or self.models[0], None, **{"songs": self.train_songs, **differing})
 
     def tuned(self, start: Pretraining, **differing) -> Finetuning:
-        """What a pre-training is fine-tuned to."""
+        """The fine-tuning of a pre-training."""
         return Finetuning(start.model, start, **{"songs": self.train_songs, **differing})
 
     def at_level(self, level: str) -> Pretraining:
-        """A point of the axis of correlation."""
+        """The pre-training of a point on the correlation axis."""
         return self.pretraining(level=level, parts=self.axis_parts, songs=self.axis_songs)
 
     def at_density(self, parts: str) -> Pretraining:
-        """A point of the axis of density."""
+        """The pre-training of a point on the density axis."""
         return self.pretraining(parts=parts, songs=self.axis_songs)
 
     def diagnosed(self) -> list[tuple[Pretraining, str]]:
-        """Pre-trainings to diagnose, each with the level of the test songs."""
+        """Pre-trainings to diagnose, each with a level of test songs."""
         pairs = [(self.at_level(level), at) for level in self.levels for at in (COMMON, level)]
         pairs += [(self.at_density(parts), COMMON) for parts in self.densities]
         return list(dict.fromkeys(pairs))
 
     def by_steps(self, model: str) -> list[Pretraining]:
-        """The pre-trainings of a size, by their number of steps."""
+        """The pre-trainings of a network size, by number of steps."""
         return [self.pretraining(model, long=long) for long in (False, True)]
 
     def voted(self) -> list[Pretraining]:
-        """Pre-trainings whose chosen outputs are scored as they are."""
+        """Pre-trainings whose selected outputs are scored without fine-tuning."""
         longer = [self.pretraining(model, long=True) for model in self.pretrained_long]
         return [*(self.pretraining(model) for model in self.models), *longer]
 
     def runs(self, parts: Sequence[str] = PARTS) -> list[Run]:
-        """All runs of these parts of the study, each once, a pre-training before what needs it."""
+        """All runs of these parts of the study, each once, with pre-trainings before their use."""
         tables = [
             *self._table_1(),
             *self._table_2(),
@@ -165,7 +165,7 @@ class Cut:
         return list(dict.fromkeys(before))
 
     def corpora(self, runs: Iterable[Run]) -> dict[str, list[int]]:
-        """Corpus -> how many of its songs are wanted for the pre-trainings among ``runs``."""
+        """Corpus -> numbers of its songs needed by the pre-trainings among ``runs``."""
         wanted: dict[str, list[int]] = {}
         for run in runs:
             if isinstance(run, Pretraining):

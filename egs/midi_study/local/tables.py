@@ -22,7 +22,7 @@ FROZEN = "encoder_decoder"
 
 
 def table_1(results: Results) -> list[Block]:
-    """Sizes: from scratch, from scratch for longer, after MixIT."""
+    """Network sizes: from scratch, from scratch for longer, after MixIT."""
     cut = results.cut
     rows = [
         _row(results, "mixture as estimate", oracle_name("mixture")),
@@ -63,7 +63,7 @@ def table_1(results: Results) -> list[Block]:
 
 
 def table_2(results: Results) -> list[Block]:
-    """Only encoder and decoder trained."""
+    """Fine-tuning of encoder and decoder only."""
     cut, rows, pairs = results.cut, [], []
     for model in cut.frozen:
         scratch = cut.scratch(model, trainable=FROZEN)
@@ -126,7 +126,7 @@ def table_3(results: Results, figures: Path) -> list[Block]:
 
 
 def pretraining_steps(results: Results, figures: Path) -> list[Block]:
-    """The same pre-training for longer: how much of a gain is a matter of steps."""
+    """The same pre-training for longer: how much of the gain depends on the number of steps."""
     cut, rows, text, curves = results.cut, [], [], []
     for model in cut.pretrained_long:
         starts = cut.by_steps(model)
@@ -167,7 +167,7 @@ def pretraining_steps(results: Results, figures: Path) -> list[Block]:
 
 
 def learning(results: Results, figures: Path) -> list[Block]:
-    """Against steps, on validation songs; against songs with stems, on test songs."""
+    """Learning curves: over steps on validation songs, over songs with stems on test songs."""
     cut = results.cut
     tuned = cut.tuned(cut.pretraining())
     short = [
@@ -200,7 +200,7 @@ def learning(results: Results, figures: Path) -> list[Block]:
 
 
 def _labelled(results: Results, picture: Path) -> list[Block]:
-    """Scores and a figure over the number of songs with stems."""
+    """Scores and a figure against the number of songs with stems."""
     cut = results.cut
     kinds = {
         "from scratch": [cut.scratch(songs=n) for n in cut.labelled],
@@ -230,7 +230,7 @@ def _labelled(results: Results, picture: Path) -> list[Block]:
 
 
 def _as_good(results: Results, scratch: Sequence[Finetuning], tuned: Sequence[Finetuning]) -> str:
-    """With how few songs pre-training is level with scratch on all of them."""
+    """The fewest songs with which MixIT reaches the best score from scratch."""
     best = max(scratch, key=lambda run: _usdr(results, run).mean)
     top = _usdr(results, best)
     enough = [run for run in tuned if _usdr(results, run).mean >= top.mean]
@@ -247,7 +247,7 @@ def _as_good(results: Results, scratch: Sequence[Finetuning], tuned: Sequence[Fi
 
 
 def _summary(results: Results, pairs: Sequence[tuple[str, Finetuning, Finetuning]]) -> list[Block]:
-    """Every comparison in the average, and how many went which way; worded by the numbers."""
+    """Every comparison of averages, and how many MixIT wins or loses, in words."""
     lines, gaps = [], []
     for title, theirs, ours in pairs:
         usdr, csdr = (results.difference(ours.name, theirs.name, m) for m in ("usdr", "csdr"))
@@ -279,7 +279,7 @@ def _compare(
 
 
 def _columns(results: Results) -> list[tuple[str, str]]:
-    """(stem, metric) of every column, as in the paper."""
+    """(stem, metric) of each column, as in the paper."""
     return [(stem, metric) for stem in (*results.stems, "average") for metric in METRICS]
 
 
@@ -303,7 +303,7 @@ def _gap(results: Results, title: str, ours: Finetuning, theirs: Finetuning) -> 
 
 
 def _paper(table: int, results: Results) -> list[list[str]]:
-    """The paper's rows of networks like ours, and what pre-training changed there."""
+    """The paper's rows for comparable networks, and the change from pre-training."""
     rows = paper_rows(table)
     rows = rows[rows.label != ""]
     base, lines = {}, []

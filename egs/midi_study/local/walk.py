@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Walk the steps of the study: skip what is done, run what is not, note how long it took.
+"""Run the steps of the study that are not done yet, and record their wall time.
 
-A step is done when it was done with the same commands, configs and input files; so a killed study,
-given again, goes on where it was, within the training that it was in.  Several steps run at a time,
-each as soon as what it reads is there.
+A step is done if it ran with the same commands, configs and input files, so a killed study resumes,
+even in the middle of a training.  Several steps run at a time, each as soon as its inputs exist.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from mixit_mss.stamps import Fingerprint
 from mixit_mss.training.config import read_yaml
 
 SECONDS, MACHINES = "seconds.csv", "machines.json"
-NOTING = threading.Lock()  # held by the job that writes to the files of all
-VOLATILE = ("--nj", "--ngpu")  # how the work is spread; nothing depends on them
+NOTING = threading.Lock()  # held while a job writes to shared files
+VOLATILE = ("--nj", "--ngpu")  # how work is distributed; results do not depend on them
 
 
 def identity(step: Step) -> Fingerprint:
-    """What the outcome of a step depends on."""
+    """Fingerprint of everything the result of a step depends on."""
     commands = [
         [word for i, word in enumerate(words) if not {words[i - 1], word} & set(VOLATILE)]
         for words in step.commands
@@ -51,13 +50,13 @@ def identity(step: Step) -> Fingerprint:
 
 
 def is_over(step: Step, folder: Path) -> bool:
-    """Whether there is nothing to do."""
+    """Whether the step is done."""
     there = all(path.exists() for path in step.writes)
     return there and identity(step).is_done(stamp(step, folder))
 
 
 def stamp(step: Step, folder: Path) -> Path:
-    """Where it is noted that a step is done."""
+    """Folder of the stamp that marks a step as done."""
     return folder / ".steps" / step.name
 
 
@@ -67,8 +66,8 @@ Call = Callable[[Sequence[str], Path | None], int]
 def call(command: Sequence[str], log: Path | None, jobs: int = 1) -> int:
     """Run a command in the recipe's folder; returns its exit status.
 
-    With several jobs, what it prints goes to the end of ``log``, and each has its share of the cores
-    (unless ``OMP_NUM_THREADS`` says otherwise): small networks train faster side by side.
+    With several jobs, output is appended to ``log``, and each job gets a share of the cores (unless
+    ``OMP_NUM_THREADS`` is set): small networks train faster side by side.
     """
     if jobs == 1 or log is None:
         return subprocess.run(command, cwd=RECIPE, check=False).returncode
@@ -87,10 +86,10 @@ def call(command: Sequence[str], log: Path | None, jobs: int = 1) -> int:
 
 
 def walk(steps: Sequence[Step], folder: Path, call: Call = call, jobs: int = 1) -> int:
-    """Run what is not done yet, ``jobs`` steps at a time; returns how many steps that were.
+    """Run the steps that are not done, ``jobs`` at a time; returns how many ran.
 
     Raises:
-        UserError: a command failed; no other step was begun then, and what is done stays done.
+        UserError: a command failed; no further steps start, and finished ones stay done.
     """
     writer = {path: step.name for step in steps for path in step.writes}
     needs = {step.name: {writer[path] for path in step.reads if path in writer} for step in steps}
@@ -116,7 +115,7 @@ def walk(steps: Sequence[Step], folder: Path, call: Call = call, jobs: int = 1) 
 
 
 def take(step: Step, folder: Path, call: Call) -> str:
-    """Run one step, and note that it is done; returns its name."""
+    """Run one step and mark it as done; returns its name."""
     started, log = time.monotonic(), folder / "logs" / f"{step.name}.log"
     for command in step.commands:
         status = call(command, log)
@@ -138,7 +137,7 @@ def take(step: Step, folder: Path, call: Call) -> str:
 
 
 def note_seconds(path: Path, step: Step, seconds: float) -> None:
-    """Add a line; of a step that was interrupted, the time since it was taken up."""
+    """Append the wall time of a step; for an interrupted step, the time since it was resumed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
@@ -149,7 +148,7 @@ def note_seconds(path: Path, step: Step, seconds: float) -> None:
 
 
 def note_machine(path: Path) -> None:
-    """Add the machine that this is, where it is not there yet."""
+    """Add this machine to the list, if it is not in it yet."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     here = {"processor": processor(), "cores": len(os.sched_getaffinity(0))}
     if here not in known:
@@ -157,7 +156,7 @@ def note_machine(path: Path) -> None:
 
 
 def processor() -> str:
-    """Its name, as Linux knows it."""
+    """Name of the processor, as reported by Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -167,7 +166,7 @@ def processor() -> str:
 
 
 def outline(steps: Sequence[Step], folder: Path, jobs: int = 1) -> str:
-    """What would be run, what each step should take, and what it took where it is done."""
+    """List all steps with their expected wall time, and the actual one for those that are done."""
     took: dict[str, float] = {}
     if (folder / SECONDS).exists():
         with (folder / SECONDS).open(encoding="utf-8", newline="") as file:
@@ -185,12 +184,12 @@ def outline(steps: Sequence[Step], folder: Path, jobs: int = 1) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """Minutes, or hours from two on."""
+    """Format in minutes, or in hours from two hours on."""
     return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.0f} minutes"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Options of the walk."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="walk.py",
         description="Run every step of the study that is not done yet, or (--dry-run) list them all "
@@ -209,7 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Walk, or list."""
+    """Run the steps, or list them."""
     args = build_parser().parse_args(argv)
     cut = CUTS[args.cut]
     seeds = parse_seeds(args.seeds) or cut.seeds
@@ -225,7 +224,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Whole numbers, separated by spaces; an empty text is none."""
+    """Parse integers separated by spaces; an empty text gives none."""
     if not all(word.isascii() and word.isdigit() for word in text.split()):
         raise UserError(f"--seeds {text!r}: give whole numbers, separated by spaces")
     return tuple(dict.fromkeys(map(int, text.split())))

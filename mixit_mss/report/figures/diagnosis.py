@@ -1,4 +1,4 @@
-"""Figure of a diagnosis, as SVG: the stems in each output, and what each output consists of."""
+"""Figure of a diagnosis, as SVG: each output's share of the stems, and its content."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ COLOURS = colormaps["tab20"].colors[::2] + colormaps["tab20"].colors[1::2]  # ty
 
 
 def draw_diagnosis(path: str | Path, summary: Mapping[str, Any], title: str) -> None:
-    """A row per output: left its shares of the stems, right how often it sounds, with what, how loud.
+    """Draw a row per output: left its shares of the stems, right its activity, content and level.
 
-    A column with several dark cells is a stem that outputs share; a bar of several colours is an
+    A column with several dark cells is a stem spread over outputs; a bar of several colours is an
     output that mixes stems.
 
     Args:
-        path: SVG to write.  Equal input gives equal files.
+        path: SVG to write.  The same input gives the same file.
         summary: what :func:`mixit_mss.diagnosis.songs.summarise` returns.
         title: heading, such as the network's name.
     """
@@ -67,7 +67,7 @@ def _draw_shares(axes: Axes, shares: np.ndarray) -> None:
 
 
 def _draw_activity(axes: Axes, contents: np.ndarray, activity: list[float]) -> list[BarContainer]:
-    """Bars as long as the share of chunks in which the output sounds, split by its content."""
+    """Draw the share of chunks in which each output is active, split by its content."""
     bars = []
     rows = np.arange(len(activity))
     start = np.zeros(len(activity))
@@ -76,7 +76,7 @@ def _draw_activity(axes: Axes, contents: np.ndarray, activity: list[float]) -> l
         colour = COLOURS[k % len(COLOURS)]
         bars.append(axes.barh(rows, part, 0.7, left=start, color=colour))
         start += part
-    # what sounds but is like no stem
+    # active, but similar to no stem
     axes.barh(rows, np.asarray(activity) - start, 0.7, left=start, color="0.85")
     axes.set_xlim(0, 1)
     axes.set_xticks(np.linspace(0, 1, 5), ["0", "25", "50", "75", "100"])

@@ -1,6 +1,6 @@
 """Figures of a report, as PNG: spectrograms of a song, votes for channels, scores, losses.
 
-Equal input gives equal files: nothing about the machine or the time is written into them.
+The same input gives the same files: they record neither machine nor time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def draw_spectrograms(
     sample_rate: int,
     title: str,
 ) -> None:
-    """Mixture on top, below it each stem's reference (left) and estimate (right).
+    """Draw the mixture on top, and below it each stem's reference (left) and estimate (right).
 
     Args:
         path: PNG to write.
@@ -39,7 +39,7 @@ def draw_spectrograms(
         references: stem -> (channel, sample).
         estimates: stem -> (channel, sample), the same stems.
         sample_rate: Hz.
-        title: heading, such as the song's name.
+        title: title of the figure, such as the song's name.
 
     All panels share one colour scale, in dB relative to the mixture's loudest bin.
     """
@@ -62,7 +62,7 @@ def draw_spectrograms(
 
 
 def draw_votes(path: str | Path, votes: pd.DataFrame, chosen: Mapping[str, int]) -> None:
-    """Heat map of votes: a row per stem, a column per channel; the chosen cells are framed.
+    """Draw a heat map of votes: a row per stem, a column per channel, the chosen cells framed.
 
     Args:
         path: PNG to write.
@@ -90,11 +90,11 @@ def draw_votes(path: str | Path, votes: pd.DataFrame, chosen: Mapping[str, int])
 
 
 def draw_scores(path: str | Path, summaries: Mapping[str, pd.Series], unit: str) -> None:
-    """Horizontal bars: for every experiment one bar per stem and their average.
+    """Draw horizontal bars: for every experiment one per stem, and one for their average.
 
     Args:
         path: PNG to write.
-        summaries: row title -> score per stem, then ``average``; the first row stands on top.
+        summaries: row title -> score per stem, then ``average``; the first row is at the top.
         unit: label of the axis.
     """
     names = list(next(iter(summaries.values())).index)
@@ -117,12 +117,12 @@ def draw_scores(path: str | Path, summaries: Mapping[str, pd.Series], unit: str)
 
 
 def draw_curves(path: str | Path, histories: Mapping[str, pd.DataFrame]) -> None:
-    """Losses, validation uSDR and learning rate over the steps, one below the other.
+    """Plot losses, validation uSDR and learning rate against steps, in a column of panels.
 
     Args:
         path: PNG to write.
         histories: title -> table of :func:`~mixit_mss.report.history.read_history`.  A quantity
-            that no table has gets no panel; training losses are drawn thin.
+            in no table gets no panel; training losses are thin lines.
     """
     panels = {
         "loss (dB; thin: training)": {"val_loss": "o-", "train_loss": "-"},
@@ -154,7 +154,7 @@ def draw_curves(path: str | Path, histories: Mapping[str, pd.DataFrame]) -> None
 def _spectrogram(
     axes: Axes, signal: np.ndarray, sample_rate: int, loudest: float, title: str
 ) -> AxesImage:
-    """One panel; its vertical axis counts octaves above the lowest frequency shown."""
+    """Draw one panel; its vertical axis is in octaves above the lowest frequency shown."""
     octaves = math.log2(sample_rate / 2 / LOWEST_HZ)
     image = axes.imshow(
         10 * np.log10(power_image(signal, sample_rate) / loudest + 1e-12),

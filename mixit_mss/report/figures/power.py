@@ -1,4 +1,4 @@
-"""Power over time and frequency, at the resolution of a picture."""
+"""Power over time and frequency, at the resolution of a figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RANGE_DB = 80.0  # below the mixture's loudest bin everything is black
 
 
 def power_image(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Power, summed over channels, in frames of about 46 ms.
+    """Compute the power, summed over channels, in frames of about 46 ms.
 
     Args:
         waveform: (channel, sample), full scale 1.
@@ -27,7 +27,7 @@ def power_image(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     window = max(window, hop)
     _, _, spectrum = stft(waveform, sample_rate, nperseg=window, noverlap=window - hop)
     power = (np.abs(spectrum) ** 2).sum(axis=0)[:, :WIDTH]
-    # each row takes the loudest bin between its edges, and the nearest one where there is none
+    # each row takes the loudest bin between its edges, or the nearest bin if there is none
     edges = np.geomspace(LOWEST_HZ, sample_rate / 2, HEIGHT + 1) / sample_rate * window
     first = np.floor(edges[:-1]).astype(int)
     last = np.maximum(np.ceil(edges[1:]).astype(int), first + 1)

@@ -21,9 +21,9 @@ from mixit_mss.report.seeds import Spread
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve: a value with its spread at every ``x``; ``style`` is one of matplotlib's.
+    """One curve: a value with its spread at every ``x``; ``style`` is a matplotlib style.
 
-    ``across`` is the spread of ``x`` itself, where that was measured, too.
+    ``across`` is the spread of ``x``, if that was measured too.
     """
 
     name: str
@@ -36,15 +36,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over a common axis.
+    """Curves over a shared axis.
 
     Attributes:
-        curves: at least one.
-        x_label: what the axis is.
-        y_label: the same.
-        names: of the places 0, 1, ... on the axis, where they are no numbers.
-        log: whether the axis is logarithmic, with a tick at every place.
-        level: a line across, such as 0 dB.
+        curves: at least one curve.
+        x_label: label of the horizontal axis.
+        y_label: label of the vertical axis.
+        names: names of the positions 0, 1, ... on a categorical horizontal axis.
+        log: make the horizontal axis logarithmic, with a tick at every position.
+        level: value of a horizontal line, such as 0 dB.
     """
 
     curves: Sequence[Curve]
@@ -56,10 +56,10 @@ class Panel:
 
 
 def draw_panels(path: str | Path, panels: Sequence[Panel], title: str = "") -> None:
-    """Write one SVG; equal input gives equal files.
+    """Write one SVG; the same input gives the same file.
 
-    A bar is one standard deviation over the seeds, up and down; none is drawn for one seed.
-    Curves of one name in several panels have one entry in the legend.
+    Error bars are one standard deviation over the seeds in each direction, and absent for one seed.
+    Curves with the same name in several panels share one legend entry.
     """
     with rc_context({"svg.hashsalt": "mixit_mss", "font.size": 9}):
         width = 0.6 + 3.6 * len(panels)  # inches
@@ -87,7 +87,7 @@ def draw_panels(path: str | Path, panels: Sequence[Panel], title: str = "") -> N
 
 
 def _draw(axes: Axes, panel: Panel) -> list[tuple[str, Any]]:
-    """Draw a panel; the names of its curves, each with what stands for it in a legend."""
+    """Draw a panel; returns the name and the legend handle of each curve."""
     handles = []
     if panel.level is not None:
         axes.axhline(panel.level, color="0.6", linewidth=0.8)

@@ -1,7 +1,7 @@
 """Small charts as inline SVG, in the page's light and dark colours.
 
-Every chart is drawn 360 units wide, so that its text is readable on a phone, and scales up.  Colours
-are ``var(--c0)``, ``var(--c1)``, ... of the page; text is escaped.
+Charts are 360 units wide, so that their text is readable on a phone, and scale up.  Colours are
+the page's ``var(--c0)``, ``var(--c1)``, ...; text is escaped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 12, 24, 34  # margins of a line chart
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: ``x`` and ``y`` of equal length, without nan; ``colour`` counts from 0."""
+    """One curve: ``x`` and ``y`` of equal length, without nan; ``colour`` is an index from 0."""
 
     name: str
     x: Sequence[float]
@@ -33,7 +33,7 @@ class Line:
 
 
 def line_chart(lines: Sequence[Line], x_label: str, y_label: str, height: int = 220) -> Markup:
-    """Curves over a common axis; those with ``dots`` are drawn strong, the others thin."""
+    """Draw curves over a shared axis: thick with ``dots``, thin without."""
     xs = np.concatenate([line.x for line in lines]).astype(float)
     ys = np.concatenate([line.y for line in lines]).astype(float)
     x_ticks, y_ticks = _ticks(xs, 5), _ticks(ys, 5)
@@ -66,12 +66,12 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, height: int = 
 def box_plot(
     rows: Sequence[tuple[str, pd.Series]], limits: tuple[float, float], what: str
 ) -> Markup:
-    """Horizontal boxes: quartiles, median, whiskers to the furthest song within 1.5 of the box.
+    """Draw horizontal boxes: median, quartiles, whiskers to the furthest song within 1.5 boxes.
 
     Args:
-        rows: title, and a score in dB for every song (index = song; nan is left out).
-        limits: lowest and highest score of all charts that are to be compared.
-        what: the chart in words.
+        rows: title, and a score in dB for every song (index = song; nan is skipped).
+        limits: lowest and highest score of all charts to be compared.
+        what: description of the chart.
     """
     ticks = _ticks(np.array(limits), 6)
     across = _scale(ticks[0], ticks[-1], 12, WIDTH - 16)
@@ -121,7 +121,7 @@ def _box(values: pd.Series, across, y: float, colour: int) -> list[Markup]:
 
 
 def heat_map(counts: pd.DataFrame, chosen: Mapping[str, int]) -> Markup:
-    """Votes as cells: a row per stem, a column per output channel; the chosen cells are framed."""
+    """Draw votes as cells: a row per stem, a column per output channel, the chosen cells framed."""
     cell, top = 30, 6
     left = 20 + 7 * max(len(str(stem)) for stem in counts.index)
     width = left + cell * counts.shape[1] + 6
@@ -189,7 +189,7 @@ def _title(content: str) -> Markup:
 
 
 def _tag(name: str, content: Markup | str = "", **attributes: object) -> Markup:
-    """An element; ``class_`` and ``text_anchor`` are ``class`` and ``text-anchor``."""
+    """Make an element; ``class_`` and ``text_anchor`` become ``class`` and ``text-anchor``."""
     words = Markup("").join(
         Markup(' {}="{}"').format(
             key.rstrip("_").replace("_", "-"),
