@@ -28,25 +28,25 @@ from mixit_mss.training.config import (
 )
 from mixit_mss.training.hardware import Hardware
 
-COPIES = 4  # of the weights in training: they, gradients, and two moments of AdamW
+COPIES = 4  # in training: weights, gradients, and two moments of AdamW
 Result = TypeVar("Result")
 SomeConfig = TypeVar("SomeConfig", PretrainConfig, FinetuneConfig)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the stages from pre-training on are going to be given.
+    """Inputs of the stages from pre-training on.
 
     Attributes:
         model: YAML of the network.
         stems: to select and to train.
         labelled: manifest of the songs with stems; None if there are no tables yet.
         unlabelled: manifest of the songs without stems; None if nothing is pre-trained.
-        pretrain: YAML of the pre-training; None likewise.
+        pretrain: YAML of the pre-training; None if nothing is pre-trained.
         finetune: YAMLs of the fine-tunings.
-        hardware: over which a batch is shared.
-        here: whether training runs on this machine, whose memory then has to do.
-        sample_rate: in Hz, at which stage 1 is going to store the songs; None if it is over.
+        hardware: the devices that share a batch.
+        here: whether training runs on this machine, so that its memory must suffice.
+        sample_rate: in Hz, of the songs that stage 1 will store; None if it is done.
     """
 
     model: str
@@ -161,7 +161,7 @@ def _network(
 
 
 def _rate(sample_rate: int, net: Network, first: int) -> Iterator[Finding]:
-    """The rate that stage 1 is told, against the network's."""
+    """Compare the sample rate for stage 1 with the network's."""
     if sample_rate < net.sample_rate:
         yield Finding(
             first,
@@ -194,7 +194,7 @@ def _training(
     hardware: Hardware,
     net: Network | None,
 ) -> Iterator[Finding]:
-    """What only shows when a config meets the devices and the network."""
+    """Check a config against the devices and the network."""
     try:
         hardware.share(training.run.batch_size)
     except UserError as error:
@@ -209,7 +209,7 @@ def _training(
 def _try(
     found: list[Finding], stage: int, call: Callable[..., Result], *arguments: Any
 ) -> Result | None:
-    """The result, or None and one finding more."""
+    """The result of a call; None if it raises UserError, which is added to ``found``."""
     try:
         return call(*arguments)
     except UserError as error:
@@ -218,9 +218,9 @@ def _try(
 
 
 def in_words(found: Sequence[Finding], stage: int, stop_stage: int) -> tuple[list[str], list[str]]:
-    """Sentences of what would stop one of the stages ``stage`` to ``stop_stage``, and of the rest.
+    """Sentences on what would stop one of the stages ``stage`` to ``stop_stage``, and on the rest.
 
-    What only earlier stages would have stumbled on is left out: they are over.
+    Findings that concern only earlier stages are left out.
     """
     first: dict[str, int] = {}
     for number, text in found:

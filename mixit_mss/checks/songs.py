@@ -22,15 +22,15 @@ PRETRAIN, SELECT, FINETUNE, SCORE = 3, 4, 5, 6
 PER_MIXTURE = 2
 """Songs in a mixture of mixtures."""
 SAMPLE_BYTES = (2, 4)
-"""Of a sample in what stage 1 hashes: 16 bit, or as decoded."""
+"""Bytes per sample of the content that stage 1 hashes: 16 bit, or as decoded."""
 
 
 class Finding(NamedTuple):
     """Something that the user should know before the training.
 
     Attributes:
-        stage: the first one that ends on it; 0 if none does, and the result is only worse for it.
-        sentence: what it is, and what to do.
+        stage: the first stage that it stops; 0 if it only makes the result worse.
+        sentence: the problem, and what to do.
     """
 
     stage: int
@@ -40,7 +40,7 @@ class Finding(NamedTuple):
 def unlabelled_findings(
     songs: Manifest, net: Network | None, chunk_seconds: float | None
 ) -> Iterator[Finding]:
-    """What pre-training would find in its songs; what is None is not known."""
+    """Problems for pre-training in its songs; None stands for what is unknown."""
     yield from _overlaps(songs, PRETRAIN)
     for split in ("train", "valid"):
         part = songs.select(split=split)
@@ -63,7 +63,7 @@ def labelled_findings(
     chunk_seconds: Sequence[float],
     first: int,
 ) -> Iterator[Finding]:
-    """What the later stages would find in the songs with stems.
+    """Problems for the later stages in the songs with stems.
 
     Args:
         songs: all splits.
@@ -140,7 +140,7 @@ def _missing_stems(
 
 
 def _silent_throughout(valid: Manifest, stems: Sequence[str]) -> Iterator[Finding]:
-    """Stems that no validation song has: nothing votes for their outputs, and nothing tests them."""
+    """Stems that are silent in all validation songs: no votes for their outputs, and no tests."""
     for stem in stems:
         rows = valid.tracks[valid.tracks["stem"] == stem]
         columns = zip(rows["content"], rows["frames"] * rows["channels"], strict=True)
@@ -153,7 +153,7 @@ def _silent_throughout(valid: Manifest, stems: Sequence[str]) -> Iterator[Findin
 
 
 def _is_silence(content: str, samples: int) -> bool:
-    """Whether these are the sha256 of so many zeros, in one of the forms that stage 1 stores."""
+    """Whether ``content`` is the sha256 of this many zeros, in a format that stage 1 stores."""
     return bool(content) and any(content == _of_zeros(samples * size) for size in SAMPLE_BYTES)
 
 
@@ -177,7 +177,7 @@ def _unknown_stems(songs: Manifest, stems: Sequence[str]) -> Iterator[Finding]:
 
 
 def _unlike(part: Manifest, split: str, stage: int) -> Iterator[Finding]:
-    """Files of one song that cannot be laid over each other, its mixture included."""
+    """Files of one song, including its mixture, that differ in rate, length or channels."""
     by_song = part.tracks.groupby("song", sort=False)
     for column, words in (
         ("sample_rate", "sample rates"),
@@ -186,7 +186,7 @@ def _unlike(part: Manifest, split: str, stage: int) -> Iterator[Finding]:
     ):
         songs = by_song[column].nunique()
         unlike = list(songs[songs > 1].index)
-        # mono is copied to the network's channels, where stems are only added up
+        # validation only adds up stems, for which mono is copied to the network's channels
         ends = 0 if column == "channels" and split == "valid" else stage
         if unlike:
             rows = part.tracks[part.tracks["song"] == unlike[0]]
@@ -202,7 +202,7 @@ def _unlike(part: Manifest, split: str, stage: int) -> Iterator[Finding]:
 
 
 def _form(part: Manifest, split: str, net: Network | None, stage: int) -> Iterator[Finding]:
-    """Rates and channels of what is trained on, against the network's."""
+    """Compare rates and channels of the files with the network's."""
     if net is None:
         return
     yield from _below(part, split, net, stage)
@@ -233,7 +233,7 @@ def _form(part: Manifest, split: str, net: Network | None, stage: int) -> Iterat
 
 
 def _below(part: Manifest, split: str, net: Network | None, stage: int) -> Iterator[Finding]:
-    """Songs that hold less than the network hears: an error to train on, poor to be scored on."""
+    """Songs below the network's sample rate: an error in training, lower scores in the test."""
     if net is None:
         return
     for rate, rows in part.tracks[part.tracks["sample_rate"] < net.sample_rate].groupby(
@@ -262,7 +262,7 @@ def _short(part: Manifest, chunk_seconds: float | None, stage: int) -> Iterator[
 
 
 def _of(songs: Manifest, stems: Sequence[str]) -> Manifest:
-    """The songs with no segments but those of some stems."""
+    """The songs with the segments of these stems only."""
     wanted = songs.tracks["stem"].isin(stems).to_numpy()[songs.segments.track]
     segments = type(songs.segments)(*(column[wanted] for column in songs.segments))
     return Manifest(songs.tracks, segments, songs.name)

@@ -1,7 +1,7 @@
 """What a training run will cost: parameters, arithmetic, memory, time, audio and disk.
 
-Nothing is trained.  The FLOPs are counted on tensors without content; the memory is that of one
-step, taken for real or estimated; everything else follows from the config.
+Nothing is trained.  The FLOPs are counted on tensors without content; the memory of one step is
+measured or estimated; everything else follows from the config.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ CORPORA: dict[str, Archive] = {
 """The corpora of the paper, by the names of their archives."""
 
 DRY_RUN_BYTES = 2**30
-"""About how much memory a dry step on the CPU may take to spare a scaling by the batch size."""
+"""Approximate memory limit of a dry step on the CPU; larger steps are scaled from smaller ones."""
 
 
 class Memory(NamedTuple):
-    """Peak memory of a step on one device, and how it is known."""
+    """Peak memory of a step on one device, and its source."""
 
     bytes: int
     source: str  # measured-cuda, measured-cpu or estimated
@@ -44,7 +44,7 @@ class Memory(NamedTuple):
 
 
 class Disk(NamedTuple):
-    """What a corpus takes on the disk."""
+    """Disk space of a corpus."""
 
     corpus: str
     bytes: int
@@ -53,7 +53,7 @@ class Disk(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The cost of a run.  FLOPs are of a whole optimiser step, over all devices."""
+    """The cost of a run; FLOPs are those of a whole optimiser step, over all devices."""
 
     stage: str
     sources: int
@@ -89,17 +89,17 @@ def make_plan(
     dry_run: bool = True,
     disk: Disk | None = None,
 ) -> Plan:
-    """Weigh a training run.
+    """Estimate the cost of a training run.
 
     Args:
         step: the network and its training.
         ngpu: devices that share the batch.
         tflops: 10^12 FLOP/s that a device sustains.
-        dry_run: whether one step may be taken to weigh its memory.
-        disk: of the corpus.
+        dry_run: whether one step may be run to measure its memory.
+        disk: disk space of the corpus.
 
     Raises:
-        UserError: for numbers that cannot be.
+        UserError: the numbers are impossible.
     """
     run = step.config.run
     if ngpu < 1 or run.batch_size % ngpu:
@@ -109,7 +109,7 @@ def make_plan(
         )
     if not tflops > 0:
         raise UserError(f"--tflops must be positive, got {tflops:g}")
-    # a run whose precision is left open is planned for a GPU
+    # a run with automatic precision is planned for a GPU
     cost = simulate_step(step, half=_half(run.precision, "cuda"))
     per_device = run.batch_size // ngpu
     memory = weigh(step, cost, per_device, dry_run)
@@ -149,7 +149,7 @@ def make_plan(
 
 
 def weigh(step: TrainingStep, cost: StepCost, batch: int, dry_run: bool) -> Memory:
-    """Memory of a step with ``batch`` examples: measured if it can be, else estimated.
+    """Memory of a step with ``batch`` examples: measured if possible, else estimated.
 
     A step that is too large for the device is measured with fewer examples and scaled.
     """
@@ -186,7 +186,7 @@ def archive_on_disk(corpus: str) -> Disk:
 
 
 def table(plan: Plan) -> str:
-    """The plan in lines that are easy to read."""
+    """The plan as text."""
     gigaflops = [f"{n / 1e9:,.1f}" for n in (plan.forward_flops, plan.backward_flops)]
     rows = [
         ("training", f"{plan.stage}, {plan.sources} outputs, {plan.chunk_seconds:g}-s chunks"),
@@ -221,19 +221,19 @@ def table(plan: Plan) -> str:
 
 
 def as_dict(plan: Plan) -> dict:
-    """The plan for machines."""
+    """The plan as a dict."""
     return asdict(plan)
 
 
 def _examples(step: TrainingStep, cost: StepCost, batch: int, device: str) -> int:
-    """How many examples a dry step takes: all of them on a GPU; few, or none, on the CPU."""
+    """Number of examples in a dry step: all on a GPU; few, or none, on the CPU."""
     if device == "cuda":
         return batch
     precision = step.config.run.precision
     if _half(precision, "cpu") != _half(precision, "cuda"):
         cost = simulate_step(step, half=False)
     free = free_bytes()
-    # the loss, and memory that the system does not get back, come on top of the estimate
+    # the estimate lacks the loss, and memory that is not returned to the system
     if free is None or 2 * cost.bytes(1) > free:
         return 0
     return max(1, min(batch, (DRY_RUN_BYTES - cost.fixed_bytes) // cost.example_bytes))

@@ -1,1 +1,1 @@
-"""What outputs hold: over-separation, collapse, and how correlated the sources are."""
+"""Diagnose outputs: over-separation, collapse, and how correlated the sources are."""

@@ -1,8 +1,8 @@
 """Diagnose one chunk: which stems each output contains, from inner products alone.
 
-Two faults of MixIT are told apart.  *Over-separation*: a stem is spread over several outputs (paper,
-section 2).  *Under-separation*: an output holds several stems, at worst the whole mixture, which is
-the solution that MixIT is feared to end in where sources are correlated (paper, section 3.2).
+This tells two faults of MixIT apart.  *Over-separation*: a stem is spread over several outputs
+(paper, section 2).  *Under-separation*: an output holds several stems, at worst the whole mixture,
+which is the feared solution of MixIT for correlated sources (paper, section 3.2).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from mixit_mss.diagnosis.grouping import NOWHERE, best_grouping
 from mixit_mss.selection.channel_votes import NOISE_FLOOR, best_assignment
 
-# Of the eigenvalues of the stems' correlation matrix, relative to the largest: what counts as zero.
+# Eigenvalues of the stems' correlation matrix below this part of the largest count as zero.
 RANK_CUTOFF = 1e-6
 
 
@@ -22,21 +22,21 @@ RANK_CUTOFF = 1e-6
 class ChunkDiagnosis:
     """Findings of one chunk; the axes are source (output) and stem.
 
-    An output or a stem *sounds* if its power is within `active_db` of the mixture's.  NaN stands
-    wherever a stem does not sound.
+    An output or a stem *sounds* if its power is within `active_db` of the mixture's.  Values of a
+    stem that does not sound are NaN.
 
     Attributes:
         level: dB of each output relative to the mixture, (source,).
         active: which outputs sound, (source,).
         sounding: which stems sound, (stem,).
         mixture_snr: dB of each output as an estimate of the whole mixture, (source,).
-        loudest_stem_snr: the same of the stem that is most like the mixture.
-        output: of each stem in the assignment with the best total SNR, one output a stem; -1 for
-            stems that do not sound or, if outputs are too few, get none; (stem,).
-        snr: dB of that output, 0 for none, (stem,).
-        mixture_as_estimate: SNR in dB of the mixture, (stem,).
-        group: for each output the stem whose group it joins, or -1; groups are made so that the
-            total SNR of their sums is best, (source,).
+        loudest_stem_snr: the same for the stem that is most like the mixture.
+        output: of each stem in the one-to-one assignment with the best total SNR, (stem,); -1 for
+            stems that do not sound, or get no output because there are too few.
+        snr: dB of that output, 0 without one, (stem,).
+        mixture_as_estimate: SNR in dB of the mixture as the stem's estimate, (stem,).
+        group: for each output the stem whose group it joins, or -1, (source,); the groups maximise
+            the total SNR of their sums.
         grouped_snr: dB of the group's sum, (stem,).
         share: how much of each stem each output carries, (source, stem); see `stem_shares`.
         content: what each output that sounds consists of, (source, stem); a row adds up to 1.
@@ -61,21 +61,21 @@ class ChunkDiagnosis:
 
 
 def diagnose_chunk(gram: np.ndarray, num_sources: int, active_db: float = 30.0) -> ChunkDiagnosis:
-    """Judge the outputs for a chunk whose mixture is the sum of its stems.
+    """Diagnose the outputs for a chunk whose mixture is the sum of its stems.
 
     Args:
-        gram: inner products of all outputs and then all stems, (row, row), float64, as
-            :func:`mixit_mss.losses.gram.gram_matrix` makes them.
+        gram: inner products of all outputs and then all stems, (row, row), float64, from
+            :func:`mixit_mss.losses.gram.gram_matrix`.
         num_sources: how many of the rows are outputs.
-        active_db: how far below the mixture's power a signal still sounds.  30 dB is what the
-            training can tell: below it, tau of Eq. 4 hides an error.
+        active_db: how far below the mixture's power a signal still sounds.  30 dB is the limit of
+            the training: below it, tau of Eq. 4 hides an error.
 
     Returns:
         A :class:`ChunkDiagnosis`.
 
     Raises:
-        ValueError: not a square matrix with rows for outputs and for stems, NaN or infinity in it,
-            or a mixture without energy.
+        ValueError: the matrix is not square with rows for outputs and stems, it has NaN or
+            infinity, or the mixture has no energy.
     """
     gram = np.asarray(gram, dtype=np.float64)
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not 0 < num_sources < len(gram):
@@ -123,14 +123,15 @@ def diagnose_chunk(gram: np.ndarray, num_sources: int, active_db: float = 30.0) 
 
 
 def stem_shares(cross: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Gains with which the stems, added up, come nearest to each output in least squares.
+    """Gains of the stems whose sum is closest to each output in least squares.
 
-    It is the projection by which BSSEval splits an estimate into target and interference, with
+    This is the projection with which BSSEval splits an estimate into target and interference, with
     filters of one tap (Vincent, Gribonval and Fevotte, IEEE Trans. Audio, Speech and Language
-    Processing 14(4), 2006).  An output that is a scaled copy of a stem has the scale as its share;
-    one that holds a part of the stem, orthogonal to the rest as a bass drum is to a hi-hat, has
-    that part's share of the energy, since ``<p, s> / |s|^2 = |p|^2 / |s|^2``.  If the outputs add
-    up to the mixture, each stem's shares add up to 1.  A negative share is an inverted copy.
+    Processing 14(4), 2006).  If an output is a scaled copy of a stem, its share is the scale.  If
+    it holds a part of the stem that is orthogonal to the rest, such as the bass drum without the
+    hi-hat, its share is that part's share of the energy: ``<p, s> / |s|^2 = |p|^2 / |s|^2``.  If
+    the outputs add up to the mixture, each stem's shares add up to 1.  A negative share is an
+    inverted copy.
 
     Args:
         cross: inner products of outputs and stems, (source, stem); every stem sounds.
@@ -150,7 +151,7 @@ def effective_number(shares: np.ndarray) -> np.ndarray:
     Known as Hill's number of order 1 (Hill, Ecology 54(2), 1973), and as perplexity.
 
     Args:
-        shares: (share, ...); negative ones count as 0, and their sum as 1.
+        shares: (share, ...); negative ones count as 0, and the rest is normalised to the sum 1.
 
     Returns:
         The number, over the other axes; NaN where no share is positive.
@@ -165,7 +166,7 @@ def effective_number(shares: np.ndarray) -> np.ndarray:
 def _grouped(
     sources: np.ndarray, cross: np.ndarray, energy: np.ndarray, sounding: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`best_grouping` over the stems that sound, in terms of all stems."""
+    """`best_grouping` over the stems that sound, with indices into all stems."""
     stems = np.flatnonzero(sounding)
     owner, snr = best_grouping(sources, cross[:, stems], energy[stems])
     grouped = np.full(len(energy), np.nan)
@@ -174,7 +175,7 @@ def _grouped(
 
 
 def _content(share: np.ndarray, energy: np.ndarray, active: np.ndarray) -> np.ndarray:
-    """Each output's parts by the energies that it carries of the stems; NaN for silent outputs."""
+    """Each stem's part of the energy that an output carries; NaN for silent outputs."""
     carried = np.maximum(np.nan_to_num(share), 0.0) * energy
     total = carried.sum(1, keepdims=True)
     return carried / np.where(active[:, None] & (total > 0), total, np.nan)

@@ -1,15 +1,15 @@
 """Measure how correlated the stems are, the usual objection to mixture-invariant training of music.
 
-That sources are correlated is the reason given for expecting little of MixIT on music (paper,
-section 3.2); the paper argues that they "may share rhythm or tonality" but differ in timbre, and
-measures nothing.  Three measures for the three words, each of a pair of stems in a chunk:
+Correlated sources are the reason given for expecting little of MixIT on music (paper, section 3.2).
+The paper argues that they "may share rhythm or tonality" but differ in timbre, and does not measure
+it.  There is one measure for each of the three words, of a pair of stems in a chunk:
 
 - `waveform_correlation`: do the samples agree?  Only this enters a least-squares mixing matrix.
 - `spectral_overlap`: do they sound in the same bins at the same time?  Where they do not, a mask
-  can part them.  Chords raise it, different timbres lower it.
-- `onset_correlation`: do they begin together?  This is rhythm, whatever the timbre.
+  can separate them.  Chords raise it, different timbres lower it.
+- `onset_correlation`: do they begin together?  This is rhythm, regardless of timbre.
 
-All are free of the stems' levels.  A set of songs is characterised by the mean over the pairs of
+None depends on the stems' levels.  A set of songs is characterised by the mean over the pairs of
 stems that both sound in a chunk (`mean_over_pairs`), and then over chunks.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from mixit_mss.losses.gram import gram_matrix
 
 WINDOW_SECONDS = 0.046  # 2048 samples at 44.1 kHz; the next power of two at other rates
-# Of magnitudes relative to the loudest bin: what is 40 dB below it still counts by its logarithm.
+# Of magnitudes relative to the loudest bin: the compression is logarithmic down to 40 dB below it.
 COMPRESSION = 100.0
 
 MEASURES = ("waveform_correlation", "spectral_overlap", "onset_correlation")
@@ -62,8 +62,8 @@ def waveform_correlation(stems: Tensor) -> np.ndarray:
         stems: (stem, channel, sample).
 
     Returns:
-        float64 (stem, stem) from 0 (orthogonal, as independent sources are in the limit) to 1 (one
-        is the other, scaled); NaN for silent stems.
+        float64 (stem, stem) from 0 (orthogonal, as independent sources are in the limit) to 1 (a
+        scaled copy); NaN for silent stems.
     """
     gram = gram_matrix([stems.flatten(1)]).cpu().numpy()
     norm = np.sqrt(np.diag(gram))
@@ -98,17 +98,17 @@ def spectral_overlap(power: Tensor) -> np.ndarray:
     """One minus the approximate W-disjoint orthogonality of two sources of equal energy.
 
     Yilmaz and Rickard (IEEE Trans. Signal Processing 52(7), 2004) measure by
-    ``WDO = (|M S_i|^2 - |M S_j|^2) / |S_i|^2`` how well a mask M on the spectra S parts source i
-    from source j; the best binary mask takes the bins where ``|S_i| > |S_j|``.  With both powers p
-    scaled to the sum 1 this is ``sum max(p_i - p_j, 0) = 1 - sum min(p_i, p_j)``, the same for i
-    from j as for j from i.
+    ``WDO = (|M S_i|^2 - |M S_j|^2) / |S_i|^2`` how well a mask M on the spectra S separates source
+    i from source j; the best binary mask takes the bins where ``|S_i| > |S_j|``.  With both powers
+    p scaled to the sum 1 this is ``sum max(p_i - p_j, 0) = 1 - sum min(p_i, p_j)``, which is
+    symmetric in i and j.
 
     Args:
         power: spectrograms (stem, frame, bin).
 
     Returns:
         float64 (stem, stem) from 0 (never in the same bin at once) to 1 (equal spectrograms); NaN
-        for silent stems.  Phases do not count: independent mono noises of one colour have 0.5.
+        for silent stems.  Phases are ignored: independent mono noises of one colour have 0.5.
     """
     shares = power.double().flatten(1)
     total = shares.sum(1, keepdim=True)
@@ -146,7 +146,7 @@ def mean_over_pairs(matrix: np.ndarray, sounding: np.ndarray) -> float:
 
     Args:
         matrix: (stem, stem), symmetric; pairs that are NaN are left out.
-        sounding: (stem,), which ones to count.
+        sounding: (stem,), which stems to count.
     """
     pairs = np.triu(np.outer(sounding, sounding), k=1) & ~np.isnan(matrix)
     return float(matrix[pairs].mean()) if pairs.any() else float("nan")

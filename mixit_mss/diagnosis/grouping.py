@@ -1,8 +1,8 @@
-"""Which outputs belong to which stem, if a stem may be the sum of several: the oracle of MixIT.
+"""Assign outputs to stems if a stem may be the sum of several outputs: the oracle of MixIT.
 
-MixIT gives every mixture a group of outputs whose sum is to be like it (paper, Eq. 2).  The same
-with stems in place of mixtures tells how much a network knows that names each stem by one output
-cannot show.  Only inner products are needed, as in :mod:`mixit_mss.losses.mixit`.
+MixIT assigns each mixture a group of outputs whose sum should match it (paper, Eq. 2).  The same
+with stems in place of mixtures shows how well a network separates beyond what one output per stem
+can show.  Only inner products are needed, as in :mod:`mixit_mss.losses.mixit`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from mixit_mss.selection.channel_votes import NOISE_FLOOR, best_assignment
 
-# The exact search looks at every way to split every set of outputs in two, 3^12 = 531,441.
+# The exact search tries every way to split every set of outputs in two, 3^12 = 531,441.
 MAX_EXACT_SOURCES = 12
 NOWHERE = -1
 
@@ -23,9 +23,9 @@ def best_grouping(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Groups of outputs with the highest total SNR, each output in one group or left out.
 
-    So the total is never less than that of the best single outputs.  It is exact for up to
-    `MAX_EXACT_SOURCES` outputs; for more, single outputs are moved from the best assignment on as
-    long as that helps.
+    The total is never lower than that of the best single outputs.  It is exact for up to
+    `MAX_EXACT_SOURCES` outputs; with more, the search starts from the best assignment and moves
+    single outputs as long as that helps.
 
     Args:
         sources: Gram matrix of the outputs, (source, source).
@@ -58,8 +58,8 @@ def best_grouping(
 def _exact(sources: np.ndarray, cross: np.ndarray, energy: np.ndarray) -> np.ndarray:
     """Dynamic programming over sets of outputs, stem by stem.
 
-    The least cost of the first k stems with the outputs of a set at most is the least, over the
-    parts of the set, of stem k's cost with the part and the first k - 1 stems' with the rest.
+    The lowest cost of the first k stems with outputs from a set is the minimum, over the subsets,
+    of stem k's cost with the subset plus the first k - 1 stems' lowest cost with the rest.
     """
     num_sources, num_stems = cross.shape
     whole, part, starts = _splits(num_sources)
@@ -82,7 +82,7 @@ def _exact(sources: np.ndarray, cross: np.ndarray, energy: np.ndarray) -> np.nda
 
 @lru_cache(maxsize=2)
 def _splits(num_sources: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs (set, part of it) as bits, by set and then by part; and where each set begins."""
+    """All pairs (set, subset) as bits, sorted by set and then subset; and where each set begins."""
     whole = part = np.zeros(1, dtype=np.int64)
     for bit in 1 << np.arange(num_sources):
         whole = np.concatenate([whole, whole | bit, whole | bit])
@@ -93,7 +93,7 @@ def _splits(num_sources: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _by_moves(sources: np.ndarray, cross: np.ndarray, energy: np.ndarray) -> np.ndarray:
-    """From the best assignment, the best move of an output to another group, until none helps."""
+    """Start from the best assignment; make the best move of an output until no move helps."""
     num_sources, num_stems = cross.shape
     own = np.diag(sources)
     owner = np.full(num_sources, NOWHERE)
@@ -118,7 +118,7 @@ def _by_moves(sources: np.ndarray, cross: np.ndarray, energy: np.ndarray) -> np.
 def _residuals(
     groups: np.ndarray, sources: np.ndarray, cross: np.ndarray, energy: np.ndarray
 ) -> np.ndarray:
-    """Energy of each stem minus the sum of its group, (stem,); groups (stem, source) of 0 and 1."""
+    """Energy of each stem minus its group's sum, (stem,); groups are (stem, source) of 0 and 1."""
     within = ((groups @ sources) * groups).sum(1)
     return energy + within - 2 * (groups * cross.T).sum(1)
 

@@ -1,7 +1,7 @@
 """Diagnose a network on songs whose stems are known, chunk by chunk and overall.
 
-Made for networks that were trained without labels, whose outputs have no names: which outputs share
-a stem, which mix several, how many sound, and what it would gain to put them together.
+For networks that were trained without labels, whose outputs have no names.  It finds which outputs
+share a stem, which mix several, how many sound, and how much grouping them would gain.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mixit_mss.diagnosis.correlation import MEASURES, mean_over_pairs, stem_corr
 from mixit_mss.errors import UserError
 from mixit_mss.losses.gram import gram_matrix
 
-# An output that has at least so much of a stem, or consists of it to so much, is named in words.
+# The text mentions an output if its share of a stem, or a stem's part of it, is at least this.
 NOTEWORTHY = 0.2
 
 
@@ -46,15 +46,15 @@ def diagnose(
     active_db: float = 30.0,
     device: torch.device | str = "cpu",
 ) -> pd.DataFrame:
-    """Findings in every chunk of the songs; the mixture is the sum of the stems.
+    """Diagnose every chunk of the songs; the mixture is the sum of the stems.
 
     Args:
         model: the network.
         songs: one split of a labelled manifest.
-        stems: names of its stems, of any number.
-        chunk_seconds: the 6 s of training and of the channels' vote.
+        stems: names of its stems, any number of them.
+        chunk_seconds: by default the 6 s of training and of the channel vote.
         active_db: see :func:`~mixit_mss.diagnosis.chunk.diagnose_chunk`.
-        device: where the network is; the rest is done on the CPU.
+        device: of the network; the rest runs on the CPU.
 
     Returns:
         One row per chunk whose mixture is louder than -60 dB of full scale.  Columns, outputs
@@ -103,31 +103,31 @@ def diagnose(
 def summarise(
     table: pd.DataFrame, stems: Sequence[str], degenerate_db: float = 10.0
 ) -> dict[str, Any]:
-    """The table of :func:`diagnose` in numbers; nan becomes None.
+    """Summary statistics of the table of :func:`diagnose`; NaN becomes None.
 
     Args:
         table: one row per chunk.
-        stems: the names that it was made with.
-        degenerate_db: an output with this SNR against the whole mixture reproduces it.  Counted are
-            only chunks in which no stem on its own does so.
+        stems: the names that the table was made with.
+        degenerate_db: an output with this SNR against the whole mixture reproduces it.  Only chunks
+            in which no single stem does so are counted.
 
     Returns:
-        ``num_outputs``, ``stems``, ``songs``, ``chunks``; then means over chunks (and, where a stem
-        is concerned, over those in which it sounds):
+        ``num_outputs``, ``stems``, ``songs``, ``chunks``; then means over chunks (for a stem, over
+        those in which it sounds):
 
         - ``active_outputs``: how many outputs sound; ``activity``: of each output, the share of the
           chunks in which it does; ``levels``: of each output, dB relative to the mixture
         - ``mixed_chunks``: chunks that no single stem reproduces; ``degenerate_share``: of these,
           the share that a single output reproduces
         - ``snr_per_stem``, ``grouped_snr_per_stem``, ``snr_improvement_per_stem``: dB of the best
-          single outputs, of the best groups of outputs, and of the single outputs less the mixture,
-          where two stems or more sound: a stem on its own is the mixture, and cannot be improved
-          upon; ``snr``, ``grouped_snr``, ``snr_improvement``: their means over stems
+          single outputs, of the best groups of outputs, and of the single outputs minus the
+          mixture, over chunks in which two stems or more sound (a lone stem is the mixture, and
+          cannot improve); ``snr``, ``grouped_snr``, ``snr_improvement``: their means over stems
         - ``grouping_gain``: ``grouped_snr - snr``, what over-separation costs a single output
         - ``outputs_of_each_stem``: effective number of outputs that carry it; ``outputs_per_stem``:
           mean over stems
-        - ``stems_of_each_output``, ``stems_per_output``: the same the other way round, where the
-          output sounds; 1 if every output holds one stem
+        - ``stems_of_each_output``, ``stems_per_output``: likewise the effective number of stems in
+          an output, where it sounds; 1 if every output holds one stem
         - ``shares``: stem -> what each output carries of it; ``contents``: stem -> what part of
           each output it makes up
         - ``waveform_correlation``, ``spectral_overlap``, ``onset_correlation``: over pairs of
@@ -250,7 +250,7 @@ def _per_stem(table: pd.DataFrame, key: str, stems: Sequence[str]) -> pd.Series:
 
 
 def _plain(value: Any) -> Any:
-    """In types that JSON knows: nan, which it does not, as None."""
+    """Convert to JSON types; NaN becomes None."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list):

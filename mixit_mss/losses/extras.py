@@ -8,10 +8,10 @@ from mixit_mss.losses.snr import ENERGY_FLOOR, at_least_float32
 
 
 def mixture_consistency(estimates: Tensor, mixture: Tensor) -> Tensor:
-    """Outputs moved by as little as possible so that they add up to the mixture.
+    """Change the outputs as little as possible so that they add up to the mixture.
 
-    The orthogonal projection of arXiv 1811.08521 with equal weights: what is missing from the sum
-    is shared equally by the outputs.
+    This is the orthogonal projection of arXiv 1811.08521 with equal weights: the outputs equally
+    share what their sum lacks.
 
     Args:
         estimates: (..., source, channel, sample).

@@ -1,7 +1,7 @@
 """Inner products of long signals, block by block: all that solvers and votes need.
 
-Every question "which outputs add up to that mixture?" or "which output is like that stem?" is
-answered by inner products alone, a matrix of a few kilobytes where the signals have megabytes.
+Inner products alone answer "which outputs add up to that mixture?" and "which output is like that
+stem?".  They are a matrix of a few kilobytes, where the signals have megabytes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-# Short enough for sums of float32 products to be good to 1e-7 of the energies, and for the rows of a
-# block to stay in a processor's cache while they are multiplied; long enough to be few.
+# Short enough for sums of float32 products to be accurate to 1e-7 of the energies, and for a
+# block's rows to stay in a core's cache during the product; long enough that blocks are few.
 BLOCK_SAMPLES = 8192
 
 
@@ -22,12 +22,12 @@ def gram_matrix(signals: Sequence[Tensor]) -> Tensor:
     """All inner products between the rows of several groups of signals, in float64.
 
     Products are summed in the signals' own precision within a block and in float64 over blocks.
-    For two float32 signals of 6 s this leaves an error of 3e-8 of their energies, where a sum in
-    float32 from end to end leaves 3e-6, and takes half the time of float64.  On a GPU, where
-    products of float32 may be rounded to TF32, everything is float64.  No gradient flows through.
+    For two float32 signals of 6 s the error is 3e-8 of their energies (3e-6 for a sum entirely in
+    float32), at half the time of float64.  On a GPU, where products of float32 may be rounded to
+    TF32, everything is float64.  No gradient flows through.
 
     Args:
-        signals: tensors (..., row, sample) that differ in the number of rows only; quickest with at
+        signals: tensors (..., row, sample) that differ only in the number of rows; fastest with at
             most one leading axis.
 
     Returns:
@@ -51,10 +51,10 @@ def gram_matrix(signals: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def cross_products(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the SNRs between two groups of signals need, and no more, in float64.
+    """Inner products and energies for the SNRs between two groups of signals, in float64.
 
-    A third as precise as :func:`gram_matrix`, which moves an SNR by a millionth of a dB, and several
-    times as fast: all blocks are one batch of products, spread over threads.
+    A third as precise as :func:`gram_matrix`, which changes an SNR by a millionth of a dB, and
+    several times as fast: all blocks are one batch of products, spread over threads.
 
     Args:
         first: signals (..., row, sample).

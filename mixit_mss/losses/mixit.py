@@ -1,9 +1,9 @@
 """Mixture invariant training: which output belongs to which mixture, and the loss of that choice.
 
-Both solvers see only the inner products of outputs and mixtures (`gram_matrix`), and work on this
-small matrix in float64.  With the assignment known, the loss is Eq. 4 of the remixed waveforms, so
-its value and its gradient owe nothing to the solver's arithmetic, and the backward pass holds no
-more than the remixed mixtures.
+Both solvers use only the inner products of outputs and mixtures (`gram_matrix`), and work on this
+small matrix in float64.  Given the assignment, the loss is Eq. 4 of the remixed waveforms.  So its
+value and gradient do not depend on the solver's arithmetic, and the backward pass keeps only the
+remixed mixtures.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mixit_mss.losses.snr import at_least_float32, clamped_ratio, thresholded_sn
 # 2^20 assignments: two mixtures with 20 outputs, three with 12, four with 10; some 10 MB each.
 MAX_ASSIGNMENTS = 2**20
 
-# Eigenvalues of the outputs' correlation matrix, relative to the largest, that count as zero:
-# what sets an output apart from a sum of the others, if it is 60 dB below the output. That is above
+# Eigenvalues of the outputs' correlation matrix below this part of the largest count as zero.  At
+# the limit, an output differs from a sum of the others by a signal 60 dB below it.  That is above
 # the noise of the inner products (1e-7) and below what Eq. 4 can see (30 dB).
 RANK_CUTOFF = 1e-6
 
@@ -43,13 +43,14 @@ def mixit_loss(
             Eq. 2 over all assignments (at most `MAX_ASSIGNMENTS`).
         threshold: tau of Eq. 4.
         joint_channels: Eq. 4 over all channels at once, or the mean of the channels' losses.
-        check: refuse NaN and infinite samples; without it the loss of their example is no finite
-            number either, its outputs belong to the first mixture, and the others are as ever.
+        check: raise on NaN and infinite samples.  If False, an example with such samples has a loss
+            that is not finite, and its outputs belong to the first mixture; other examples are not
+            affected.
 
     Returns:
         The loss (batch,) in dB, summed over mixtures as in Eq. 2, and the binary matrix A
-        (batch, mixture, source).  Each output belongs to one mixture; where it makes no
-        difference, as for a silent output, to the first.
+        (batch, mixture, source).  Each output belongs to one mixture; to the first if it makes no
+        difference, as for a silent output.
 
     Raises:
         ValueError: axes that do not fit, NaN or infinite samples, an unknown solver, or too many
@@ -80,7 +81,7 @@ def assign_outputs(
     joint_channels: bool = True,
     check: bool = True,
 ) -> Tensor:
-    """The choice in :func:`mixit_loss`, whose arguments it takes.
+    """The assignment in :func:`mixit_loss`, with the same arguments.
 
     Returns:
         For each output the index of its mixture, (batch, source).
@@ -98,13 +99,13 @@ def assign_outputs(
 def remix(sources: Tensor, owner: Tensor, num_mixtures: int) -> Tensor:
     """A s: for each mixture the sum of the sources that it owns (paper, Eq. 1).
 
-    By additions, not by a matrix product, which autocast and TF32 would round.
+    It adds instead of taking a matrix product, which autocast and TF32 would round.
 
     Args:
         sources: (batch, source, ...), such as waveforms, or the masks that make them; real or
             complex.
         owner: for each source the index of its mixture, (batch, source).
-        num_mixtures: how many there are.
+        num_mixtures: number of mixtures.
 
     Returns:
         (batch, mixture, ...), at least float32.
@@ -120,11 +121,11 @@ def remix(sources: Tensor, owner: Tensor, num_mixtures: int) -> Tensor:
 
 
 def least_squares_owner(gram: Tensor, num_mixtures: int) -> Tensor:
-    """Projection of the real-valued least-squares mixing matrix on binary ones (paper, Eq. 3).
+    """Projection of the real-valued least-squares mixing matrix onto binary ones (paper, Eq. 3).
 
     ``argmin |x - A s|^2`` is ``A = (x s^T) (s s^T)^+``.  Every output is first scaled to unit
-    energy, which scales a column of A and so leaves the place of its largest entry; the
-    pseudo-inverse then drops silent and linearly dependent outputs whatever their levels.
+    energy, which scales a column of A and so keeps the position of its largest entry.  The
+    pseudo-inverse then drops silent and linearly dependent outputs regardless of their levels.
 
     Args:
         gram: (batch, row, row) inner products in float64, sources first and then mixtures.
@@ -146,9 +147,9 @@ def least_squares_owner(gram: Tensor, num_mixtures: int) -> Tensor:
 
 
 def exact_owner(gram: Tensor, num_mixtures: int, threshold: float) -> Tensor:
-    """The assignment with the least loss (paper, Eq. 2), by residual energies of all subsets.
+    """The assignment with the lowest loss (paper, Eq. 2), by residual energies of all subsets.
 
-    A sum of logarithms is least where the product of their arguments is, so none is taken.
+    A sum of logarithms is lowest where the product of their arguments is, so no logarithm is taken.
 
     Args:
         gram: (batch, channel, row, row) inner products in float64, sources first and then
@@ -184,7 +185,7 @@ def exact_owner(gram: Tensor, num_mixtures: int, threshold: float) -> Tensor:
 
 
 def _subset_residuals(sources: Tensor, cross: Tensor, energy: Tensor) -> Tensor:
-    """Energy of mixture minus the sum of a subset of the sources, for every subset.
+    """Energy of each mixture minus the sum of a subset of the sources, for every subset.
 
     Source n joins the 2^n subsets of its predecessors: with p the sum of such a subset,
     ``|x - p - s|^2 = |x - p|^2 + |s|^2 + 2 <p, s> - 2 <x, s>``.
@@ -195,7 +196,7 @@ def _subset_residuals(sources: Tensor, cross: Tensor, energy: Tensor) -> Tensor:
         energy: of the mixtures, (batch, channel, mixture).
 
     Returns:
-        (batch, channel, mixture, subset); bit n of a subset's index says that it has source n.
+        (batch, channel, mixture, subset); bit n of a subset's index is set if it has source n.
     """
     table = energy[..., None]
     for n in range(sources.shape[-1]):
@@ -208,7 +209,7 @@ def _subset_residuals(sources: Tensor, cross: Tensor, energy: Tensor) -> Tensor:
 
 
 def _bits(count: int, device: torch.device) -> Tensor:
-    """Binary digits of 0 to 2^count - 1, the least first: (subset, digit)."""
+    """Binary digits of 0 to 2^count - 1, least significant first: (subset, digit)."""
     numbers = torch.arange(2**count, device=device)[:, None]
     return (numbers >> torch.arange(count, device=device)) & 1
 
@@ -231,8 +232,8 @@ def _inner_products(
 ) -> Tensor:
     """Gram matrix (batch, channel, row, row), sources first and then mixtures.
 
-    One channel stands for the sum over all where they are joint.  An example that is not finite is
-    refused, or counts as silence.
+    If channels are joint, the only channel is the sum over all.  An example that is not finite
+    raises ValueError, or counts as silence without ``check``.
     """
     if joint_channels:
         gram = gram_matrix([estimates.flatten(2), mixtures.flatten(2)])[:, None]

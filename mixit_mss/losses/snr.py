@@ -1,4 +1,4 @@
-"""Signal-level losses: the signal-to-noise ratio, clamped from above, and what to do with silence.
+"""Signal-level losses: the signal-to-noise ratio, clamped from above, with rules for silence.
 
 Both are *losses*: the negative ratio in decibels, so less is better.  Every logarithm is taken of
 an energy plus ``ENERGY_FLOOR``, so that values and gradients stay finite on silence.
@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 # Squared full scale, summed over samples: less than a single quantisation step of 16 bits, so it
-# decides nothing unless a signal is digitally silent.
+# matters only if a signal is digitally silent.
 ENERGY_FLOOR = 1e-10
 
-# Squares of long signals are taken and summed in blocks, which is quicker and smaller than a second
-# copy of the signal, and less rounded.
+# Long signals are squared and summed in blocks: faster, smaller and less rounded than with a second
+# copy of the signal.
 BLOCK_SAMPLES = 16384
 
 
 class Inactive(NamedTuple):
-    """What becomes of a stem that hardly sounds or does not sound at all.
+    """The rule for a stem that is silent or nearly silent.
 
     Attributes:
-        below: dB relative to the mixture; a stem with less energy is inactive, as digital silence
+        below: dB relative to the mixture; a stem with less energy is inactive, and digital silence
             always is.
-        threshold: energy relative to the mixture's, below which leakage is not worth anything.
+        threshold: energy relative to the mixture's, below which less leakage gains nothing.
         weight: factor of an inactive stem's term.
     """
 
@@ -54,9 +54,9 @@ def thresholded_snr(
     Args:
         estimate: (..., channel, sample).
         reference: the same shape.
-        threshold: tau of Eq. 4; 1e-3 lets the SNR reach 30 dB and no more.
+        threshold: tau of Eq. 4; 1e-3 limits the SNR to 30 dB.
         joint_channels: one norm over channels and samples (the paper's norms are over the whole
-            signal); False takes every channel's own ratio and the mean of these decibels.
+            signal); False averages the channels' own ratios in dB.
 
     Returns:
         The loss, in dB, over the leading axes; at least float32.
@@ -83,13 +83,13 @@ def zero_reference_snr(
     """Negative thresholded SNR that also accepts silent references (paper, Section 4.3).
 
     An active stem gets Eq. 4.  An inactive one has no SNR; its estimate s is pushed towards silence
-    by ``weight * 10 log10(|s|^2 + threshold |x|^2)``, x the mixture (arXiv 2011.00803).  When a
-    stem is inactive, and with which threshold and weight, is a row of `INACTIVE`.
+    by ``weight * 10 log10(|s|^2 + threshold |x|^2)``, x the mixture (arXiv 2011.00803).  `INACTIVE`
+    defines when a stem is inactive, and the threshold and weight.
 
     Args:
         estimate: (..., channel, sample).
         reference: the same shape.
-        mixture: what was separated; the same number of axes, and broadcast where its size is 1:
+        mixture: the separated mixture; the same number of axes, and broadcast where its size is 1:
             (batch, 1, channel, sample) for references of (batch, stem, channel, sample).
         threshold: tau of Eq. 4, for active stems.
         inactive: ``"release"`` or ``"fuss"``.
@@ -126,16 +126,16 @@ def energy(signal: Tensor, joint_channels: bool) -> Tensor:
 
 
 def noise_energy(estimate: Tensor, reference: Tensor, joint_channels: bool) -> Tensor:
-    """`energy` of their difference, of which never more than a block is squared at a time."""
+    """`energy` of the difference, which is squared one block at a time."""
     pairs = (signal.split(BLOCK_SAMPLES, dim=-1) for signal in (estimate, reference))
     total = sum((y - s).square().sum(-1) for s, y in zip(*pairs, strict=True))
     return total.sum(-1, keepdim=True) if joint_channels else total
 
 
 def clamped_ratio(noise: Tensor, signal: Tensor, threshold: float) -> Tensor:
-    """What Eq. 4 takes the logarithm of: noise energy to signal energy, at least `threshold`.
+    """The argument of Eq. 4's logarithm: noise energy to signal energy, at least `threshold`.
 
-    With a floor on both energies: 1, thus 0 dB, where both are silent.
+    Both energies have a floor, so the ratio is 1 (0 dB) if both are silent.
     """
     return (noise + threshold * signal + ENERGY_FLOOR) / (signal + ENERGY_FLOOR)
 
@@ -151,7 +151,7 @@ def at_least_float32(signal: Tensor) -> Tensor:
 
 
 def check_same_shape(estimate: Tensor, reference: Tensor) -> None:
-    """ValueError unless both are (..., channel, sample) of one shape."""
+    """Raise ValueError unless both are (..., channel, sample) of one shape."""
     if estimate.shape != reference.shape or estimate.ndim < 2:
         raise ValueError(
             "estimate and reference must both be (..., channel, sample) of one shape, got "

@@ -1,12 +1,12 @@
 """Networks: mixture (batch, channel, sample) -> estimates (batch, source, channel, sample).
 
-Another network joins by one class and one line in :data:`MODELS`; ``name: <its line>`` in a
-``model_<name>.yaml`` chooses it, and the other keys are its arguments.  The class is a
-:class:`~mixit_mss.models.network.Network`, which says what the stages need of it; one that looks at
-an STFT in bands is a :class:`~mixit_mss.models.network.BandNetwork`.  ``num_sources``, and ``stems`` in
-fine-tuning, come from the training, the rest from the YAML.
+To add a network, write one class and add one line to :data:`MODELS`.  A ``model_<name>.yaml``
+selects it by ``name: <its line>``; the other keys are its arguments.  The class derives from
+:class:`~mixit_mss.models.network.Network`, which defines what the stages need, or from
+:class:`~mixit_mss.models.network.BandNetwork` if it splits an STFT into bands.  ``num_sources``,
+and ``stems`` in fine-tuning, come from the training, the rest from the YAML.
 
-Optional: ``from_size(size, ...)``, for ``size:`` in the YAML, and what makes a network
+Optional: ``from_size(size, ...)``, for ``size:`` in the YAML, and the methods of
 :class:`~mixit_mss.models.network.Masking`.
 """
 
@@ -28,7 +28,7 @@ MODELS: dict[str, type[Network]] = {
     "bs_locoformer": BSLocoformer,
     "bs_roformer": BSRoFormer,
 }
-"""The one table from a model's name in a config to its class."""
+"""Maps a model's name in a config to its class."""
 
 __all__ = ["MODELS", "BSLocoformer", "BSRoFormer", "Network", "build_model", "skeleton"]
 
@@ -37,7 +37,7 @@ def build_model(name: str, *, size: str | None = None, **config: Any) -> Network
     """Build the network ``name`` from its arguments, or from a named ``size`` with changes.
 
     Raises:
-        ValueError: naming an unknown model or argument, or a combination that cannot be.
+        ValueError: the model or an argument is unknown, or the combination is impossible.
         UserError: the network needs a package that is not installed.
     """
     if not isinstance(name, str) or name not in MODELS:
@@ -58,15 +58,15 @@ def build_model(name: str, *, size: str | None = None, **config: Any) -> Network
 
 
 def skeleton(*, copies: int = 2, **arguments: Any) -> Network:
-    """The network with the shapes of its weights, but without memory for them.
+    """The network on the meta device: its weights have shapes but take no memory.
 
     Args:
-        copies: of the weights that will be held at once.
+        copies: number of copies of the weights that will be in memory at once.
         arguments: as :func:`build_model` takes them.
 
     Raises:
         ValueError: as :func:`build_model`.
-        UserError: as :func:`build_model`, or the machine's memory does not hold the weights.
+        UserError: as :func:`build_model`, or the copies do not fit into the free memory.
     """
     with torch.device("meta"):
         network = build_model(**arguments)

@@ -1,4 +1,4 @@
-"""Our network in asteroid's clothes, for code that is written for asteroid's models."""
+"""Our networks as asteroid models, for code that is written for asteroid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AsteroidModel(BaseModel):
 
     Args:
         name: of the network, as in a config.
-        sample_rate: in Hz, as asteroid stores it beside the other arguments.
+        sample_rate: in Hz; asteroid stores it beside the other arguments.
         config: the network's arguments.
     """
 
@@ -42,7 +42,7 @@ class AsteroidModel(BaseModel):
         return self.network(mixture)
 
     def serialize(self) -> dict:
-        """As asteroid's, with versions as plain strings, so that the file loads without code."""
+        """As in asteroid, but with versions as plain strings, so that loading runs no code."""
         conf = super().serialize()
         versions = conf["infos"]["software_versions"]
         conf["infos"]["software_versions"] = {name: str(v) for name, v in versions.items()}

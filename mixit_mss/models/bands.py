@@ -51,7 +51,7 @@ def mel_bands(num_bands: int, n_fft: int, sample_rate: int) -> tuple[int, ...]:
 
 
 def band_widths(bands: Sequence[int] | int | None, n_fft: int, sample_rate: int) -> tuple[int, ...]:
-    """Widths in bins, lowest band first, from what a config says.
+    """Widths in bins, lowest band first, from the ``bands`` of a config.
 
     Args:
         bands: the widths; or a number of bands, spaced on the mel scale; or None for
@@ -148,7 +148,7 @@ class BandSplit(nn.Module):
 
 
 class BandMask(nn.Module):
-    """Decoder: each band's features become complex masks for its bins, by a small MLP.
+    """Decoder: a small MLP maps each band's features to complex masks for its bins.
 
     The last layer's outputs are kept in the published order (GLU half, real/imaginary, source,
     channel, bin).

@@ -24,7 +24,7 @@ SIZES = {
     "medium": {"num_blocks": 6, "dim": 128, "ffn_dim": 192, "num_heads": 8, "num_groups": 8},
     "large": {"num_blocks": 9, "dim": 192, "ffn_dim": 256, "num_heads": 8, "num_groups": 8},
 }
-"""All that the paper's three sizes differ in (section 4.2)."""
+"""The arguments in which the paper's three sizes differ (section 4.2)."""
 
 SCALE_FLOOR = 1e-8
 """Smallest RMS that a channel's spectrum is divided by, so that silence stays silence."""
@@ -90,7 +90,7 @@ class BSLocoformer(BandNetwork):
         return cls(num_sources, **{**SIZES[size], **changes})
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate a batch, as :meth:`mixit_mss.models.network.Network.forward` says."""
+        """Separate a batch; see :meth:`mixit_mss.models.network.Network.forward`."""
         masks, spectrum = self.masks(mixture)
         return self.apply_masks(masks, spectrum, mixture.shape[-1])
 
@@ -117,11 +117,11 @@ class BSLocoformer(BandNetwork):
             return self.stft.inverse(masks * spectrum[:, None], length)
 
     def blocks(self) -> list[nn.Module]:
-        """The TF-Locoformer blocks, of two paths each."""
+        """The TF-Locoformer blocks, each of two paths."""
         return list(self.separator)
 
     def hand_over(self, chosen: BSLocoformer, sources: Sequence[int]) -> None:
-        """Copy the weights into ``chosen``, which differs in that it has only these outputs."""
+        """Copy the weights into ``chosen``, which has only these outputs."""
         chosen.encoder = copy.deepcopy(self.encoder)
         chosen.separator = copy.deepcopy(self.separator)
         chosen.decoder = self.decoder.select_sources(sources)

@@ -1,9 +1,9 @@
-"""BS-RoFormer (arXiv 2309.02612) as the package ``BS-RoFormer`` from PyPI builds it, for our recipes.
+"""BS-RoFormer (arXiv 2309.02612), as the package ``BS-RoFormer`` from PyPI builds it.
 
-The network is the package's; this module gives it our interface.  Three of its habits would let a
-result depend on the precision, or on what the network has computed before, and are replaced by parts
-that compute the same in float32: masks are made complex in float32, positions are never counted in
-half precision, and angles are not remembered from one call for the next.
+The network is the package's; this module gives it our interface.  Parts that would let a result
+depend on the precision or on earlier calls are replaced by parts that compute the same in float32:
+masks become complex in float32, positions are never counted in half precision, and angles are not
+cached between calls.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # in the standard library as of Python 3.11
     from typing_extensions import Unpack
 
 MAX_LAYERS, MAX_ESTIMATORS = 512, 10_000
-"""So many parts take a few seconds to make; the paper of the network has 24 and 496."""
+"""Networks of this size take a few seconds to build; the network's paper has 24 and 496."""
 
 
 class BSRoFormer(BandNetwork):
@@ -50,7 +50,7 @@ class BSRoFormer(BandNetwork):
 
     Raises:
         UserError: the package is not installed.
-        ValueError: for numbers that cannot be.
+        ValueError: the sizes are impossible.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class BSRoFormer(BandNetwork):
 
     @property
     def activation_checkpointing(self) -> bool:
-        """Always false: the package's layers keep what their gradient needs."""
+        """Always false: the package's layers keep their activations for the gradient."""
         return False
 
     @activation_checkpointing.setter
@@ -124,25 +124,25 @@ class BSRoFormer(BandNetwork):
             )
 
     def blocks(self) -> list[nn.Module]:
-        """The layers, of a transformer over frames and one over bands each.
+        """The layers, each with a transformer over frames and one over bands.
 
         The decoder begins with the last norm.
         """
         return list(self.network.layers)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate a batch, as :meth:`mixit_mss.models.network.Network.forward` says."""
+        """Separate a batch; see :meth:`mixit_mss.models.network.Network.forward`."""
         check_mixture(mixture, self.num_channels, finite=not self.training)
         batch, channels, length = mixture.shape
-        # whole steps, of which the package cuts none off, and enough to be mirrored at the edges
+        # whole hops, so that the package cuts nothing off, and long enough to reflect at the edges
         padded = self.hop * math.ceil(max(length, self.n_fft // 2 + 1) / self.hop)
         precise = mixture.to(torch.promote_types(mixture.dtype, torch.float32))
         estimates = self.network(functional.pad(precise, (0, padded - length)))
-        # the package leaves out the source axis of a single output
+        # the package drops the source axis of a single output
         return estimates.reshape(batch, self.num_sources, channels, padded)[..., :length]
 
     def hand_over(self, chosen: BSRoFormer, sources: Sequence[int]) -> None:
-        """Copy the weights into ``chosen``, which has only these outputs: each keeps its estimator."""
+        """Copy the weights into ``chosen``, with the mask estimators of these outputs only."""
         estimators = self.network.mask_estimators
         for name, part in self.network.named_children():
             if part is not estimators:
@@ -153,7 +153,7 @@ class BSRoFormer(BandNetwork):
 
 
 class Rotation(nn.Module):
-    """Rotary positions: pairs of features are turned by an angle that grows with the position.
+    """Rotary positions: rotates pairs of features by an angle that grows with the position.
 
     Args:
         dim: features.
@@ -166,7 +166,7 @@ class Rotation(nn.Module):
         self.register_buffer("freqs", 10000 ** (-torch.arange(0, dim, 2) / dim))
 
     def rotate_queries_or_keys(self, x: Tensor) -> Tensor:
-        """Features (..., position, feature) -> the same, turned, in the precision that they have."""
+        """Features (..., position, feature) -> the same shape and precision, rotated."""
         precise = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             position = torch.arange(x.shape[-2], device=x.device, dtype=precise)
@@ -177,7 +177,7 @@ class Rotation(nn.Module):
 
 
 class Attention(nn.Module):
-    """torch's attention, which chooses the kernel by itself.
+    """torch's scaled dot-product attention, which chooses the kernel by itself.
 
     Args:
         dropout: probability of dropping a weight while training.
@@ -194,7 +194,7 @@ class Attention(nn.Module):
 
 
 def _build(**options: Any) -> BSRoformer:
-    """The package's network, with its own attention, positions and masks as the module says."""
+    """The package's network, with attention, positions and masks replaced (see the module)."""
     try:
         from bs_roformer import BSRoformer
     except ModuleNotFoundError as error:
@@ -202,7 +202,7 @@ def _build(**options: Any) -> BSRoformer:
             f"the network bs_roformer needs the package {error.name}: pip install "
             "'mixit_mss[bs_roformer]'"
         ) from error
-    with warnings.catch_warnings():  # it tries a transform without a window to count the bins
+    with warnings.catch_warnings():  # it counts the bins by an STFT without a window
         warnings.simplefilter("ignore", UserWarning)
         network = BSRoformer(**options, flash_attn=False)
     for module in network.modules():
@@ -215,5 +215,5 @@ def _build(**options: Any) -> BSRoformer:
 
 
 def _in_float32(estimator: nn.Module, inputs: tuple[Tensor], masks: Tensor) -> Tensor:
-    """Masks that can be made complex: there is no complex bfloat16."""
+    """Convert masks to float32 at least, since there is no complex bfloat16."""
     return masks.to(torch.promote_types(masks.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""Which rows of the last layer make which output channel, and how to keep only some of them."""
+"""Keep some of the outputs in the rows of the last layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every network refuses, in the same words: stems, mixtures and choices of outputs that cannot be."""
+"""Checks shared by all networks: sizes, stems, mixtures and choices of outputs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 from mixit_mss import limits
 
 MAX_OVERLAP = 64
-"""Frames of an STFT that may lie over each other."""
+"""Largest number of STFT frames that overlap."""
 
 MAX_FEATURES = 10_000_000
-"""Numbers that a layer may make of a second of sound: ten times the paper's largest network."""
+"""Most numbers per layer and second of audio: ten times those of the paper's largest network."""
 
 MAX_BANDS = 2048
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """See that the sizes of a network can be, before anything is built of them.
+    """Check the sizes of a network before anything is built.
 
     Raises:
-        ValueError: naming the first that cannot, and its range.
+        ValueError: a size is out of range; names the first one and its range.
     """
     for name, limit in limits.NETWORK.items():
         if name in arguments:
@@ -34,10 +34,10 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def check_load(sample_rate: int, n_fft: int, hop: int, num_bands: int, dim: int) -> None:
-    """See that a second of sound does not become more numbers than a machine can hold.
+    """Check that a second of audio does not become more numbers than a machine can hold.
 
     Raises:
-        ValueError: it does.
+        ValueError: it does, or too many frames overlap.
     """
     if hop * MAX_OVERLAP < n_fft:
         raise ValueError(f"hop {hop} must be at least 1/{MAX_OVERLAP} of n_fft {n_fft}")
@@ -50,10 +50,10 @@ def check_load(sample_rate: int, n_fft: int, hop: int, num_bands: int, dim: int)
 
 
 def check_stems(stems: Sequence[str] | None, num_sources: int) -> tuple[str, ...] | None:
-    """The names of the outputs.
+    """Check the names of the outputs, and return them.
 
     Raises:
-        ValueError: there are more or fewer names than outputs, or names that files cannot have.
+        ValueError: the names do not match the number of outputs, or files cannot have them.
     """
     if stems is not None and not isinstance(stems, (list, tuple)):
         raise ValueError(f"stems must be a list of names, got {limits.shown(stems)}")
@@ -63,12 +63,12 @@ def check_stems(stems: Sequence[str] | None, num_sources: int) -> tuple[str, ...
 
 
 def check_mixture(mixture: Tensor, num_channels: int, *, finite: bool) -> None:
-    """See that a mixture is (batch, channel, sample).
+    """Check that a mixture is (batch, channel, sample).
 
     Args:
-        mixture: what the network was given.
-        num_channels: that it has.
-        finite: whether to look at the samples, for which a device has to be waited for.
+        mixture: the network's input.
+        num_channels: audio channels of the network.
+        finite: whether to check for NaN and infinity, which waits for the device.
 
     Raises:
         ValueError: for other axes, an empty or integer tensor, or samples that are NaN or infinite.
@@ -87,7 +87,7 @@ def check_mixture(mixture: Tensor, num_channels: int, *, finite: bool) -> None:
 
 
 def check_outputs(sources: Sequence[int], num_sources: int) -> list[int]:
-    """The chosen outputs.
+    """Check the indices of the chosen outputs, and return them.
 
     Raises:
         ValueError: if an index is out of range, or no output is chosen.

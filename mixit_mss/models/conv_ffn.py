@@ -57,7 +57,7 @@ def norm_conv_swiglu(
 
 
 class _NormConvSwiGLU(torch.autograd.Function):
-    """Keeps its input, which the residual keeps anyway, and the first convolution's output."""
+    """Saves its input, which the residual keeps anyway, and the first convolution's output."""
 
     @staticmethod
     def forward(ctx, x, gamma, conv_weight, conv_bias, deconv_weight, deconv_bias, groups, axis):
@@ -79,7 +79,8 @@ class _NormConvSwiGLU(torch.autograd.Function):
         grad_hidden = _conv(grad, deconv_weight, None, axis, full=True)
         grad_pre = torch.empty_like(pre)
         if trained:
-            # the adjoint of a valid convolution pads: `hidden` meets `grad` as `grad_pre` `normed`
+            # a valid convolution's adjoint pads, so this correlates `grad` with the hidden features
+            # as it does `normed` with `grad_pre`
             normed = normalise(x, gamma, ctx.groups).to(conv_weight.dtype)
             grad_conv = _WeightGradient(normed, conv_weight, axis)
             grad_deconv = _WeightGradient(grad, deconv_weight, axis)
@@ -134,8 +135,10 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, axis: int, *, full: bo
 
 
 def _blocks(x: Tensor) -> list[tuple[slice, slice]]:
-    """(batch, frame) ranges of (batch, frame, band, feature); on the CPU so small that they
-    stay in a core's cache from one operation to the next."""
+    """(batch, frame) ranges of (batch, frame, band, feature).
+
+    On the CPU they are small enough to stay in a core's cache between operations.
+    """
     if x.device.type != "cpu":
         return [(slice(None), slice(None))]
     frames = max(1, rms_group_norm.ROWS // x.shape[2])
@@ -150,8 +153,8 @@ def _blocks(x: Tensor) -> list[tuple[slice, slice]]:
 class _WeightGradient:
     """Gradient (out, in, K) of ``_conv(x, weight, full=True)``, summed over blocks of its output.
 
-    oneDNN is slow at this one for channels-last data, so on the CPU it is a product with unfolded
-    rows of ``x``, a few thousand at a time.
+    oneDNN computes it slowly for channels-last data, so on the CPU it is a matrix product with
+    unfolded rows of ``x``, a few thousand at a time.
     """
 
     def __init__(self, x: Tensor, weight: Tensor, axis: int):
@@ -169,7 +172,7 @@ class _WeightGradient:
         self._total = x.new_zeros(out, taps * features)
 
     def add(self, block: tuple[slice, slice], grad: Tensor) -> None:
-        """Take a block's gradient of the output, (batch, frame, band, out)."""
+        """Add a block's gradient of the output, (batch, frame, band, out)."""
         if self._on_cpu:
             rows = self._windows[block].reshape(-1, self._total.shape[1])
             self._total.addmm_(grad.reshape(-1, grad.shape[-1]).T, rows)
@@ -178,7 +181,7 @@ class _WeightGradient:
             self._total = conv2d_weight(self._x, self._shape, grad, padding=self._padding)
 
     def result(self) -> Tensor:
-        """The sum, once all blocks are in."""
+        """The sum over all added blocks."""
         if self._on_cpu:
             taps = self._kernel[0] * self._kernel[1]
             return self._total.view(len(self._total), taps, -1).transpose(1, 2)

@@ -1,8 +1,8 @@
-"""The decoder's last layer, from hidden features straight to complex masks, with a lean gradient.
+"""The decoder's last layer, from hidden features to complex masks, with a memory-saving gradient.
 
 With N outputs this layer makes 4 N numbers per channel, frame and bin, more than any other layer.
-So its gradient keeps nothing but its input, and computes the rest again; and every group of bands
-writes its masks where they belong.
+So it saves only its input for the gradient and recomputes the rest, and every group of bands writes
+its masks directly into the result.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MaskLayout(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the masks: (batch, source, channel, frame, bin, real/imaginary)."""
+        """Shape of the masks: (batch, source, channel, frame, bin, real/imaginary)."""
         bins = self.groups[-1].bins.stop
         return (self.batch, self.sources, self.channels, self.frames, bins, 2)
 
@@ -49,16 +49,16 @@ class MaskLayout(NamedTuple):
 
 
 def gated_masks(hidden: Tensor, layout: MaskLayout, weights: Sequence[Tensor]) -> Tensor:
-    """A linear layer per band, then a gated linear unit: its first half times sigmoid of the other.
+    """A linear layer per band, then a GLU: the first half times the sigmoid of the second.
 
     Args:
         hidden: (batch, frame, band, feature), best as a view of (band, batch, frame, feature).
-        layout: the groups of bands, and how many batch, frame, source and channel.
-        weights: of each group the weight (band, feature, output) and the bias (band, 1, output);
+        layout: the groups of bands, and the sizes of batch, frame, source and channel.
+        weights: for each group its weight (band, feature, output) and bias (band, 1, output);
             outputs in the published order (GLU half, real/imaginary, source, channel, bin).
 
     Returns:
-        Masks of ``layout.shape``; float32 also where autocast makes the products half precision.
+        Masks of ``layout.shape``; float32 even if autocast makes the products half precision.
     """
     rows = hidden.permute(2, 0, 1, 3).flatten(1, 2)
     device = rows.device.type

@@ -20,7 +20,7 @@ FRAME, BAND = 1, 2
 class RMSGroupNorm(nn.Module):
     """RMS normalisation of ``num_groups`` groups of features at every time-frequency point.
 
-    What comes after it computes it, see :mod:`mixit_mss.models.rms_group_norm`.
+    It only holds the gain; the next layer normalises, see :mod:`mixit_mss.models.rms_group_norm`.
     """
 
     def __init__(self, dim: int, num_groups: int):
@@ -48,7 +48,7 @@ class ConvSwiGLU(nn.Module):
         self.conv_bias = nn.Parameter(torch.empty(2 * hidden))
         self.deconv_weight = nn.Parameter(torch.empty(hidden, dim, kernel_size))
         self.deconv_bias = nn.Parameter(torch.empty(dim))
-        # PyTorch's default: its fan-in of both layers is (second weight axis) x taps
+        # PyTorch's default; the fan-in of both layers is (second weight axis) x taps
         bound = (dim * kernel_size) ** -0.5
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)

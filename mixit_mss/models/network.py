@@ -1,4 +1,4 @@
-"""The interface of a network that the stages rely on, and the base of networks over bands."""
+"""The network interface that the stages rely on, and a base class for networks over bands."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:  # in the standard library as of Python 3.11
 
 
 class Network(nn.Module, ABC):
-    """Separates a mixture into ``num_sources`` estimates; nothing depends on what came before.
+    """Separates a mixture into ``num_sources`` estimates; calls do not depend on earlier calls.
 
     Args:
-        config: all arguments that make the network again, ``num_sources``, ``sample_rate``,
-            ``num_channels`` and ``stems`` among them.  Where the numbers cannot be, a network
-            raises ``ValueError``; where the user can install what is missing, a
-            :class:`~mixit_mss.errors.UserError`.
+        config: all arguments needed to rebuild the network, including ``num_sources``,
+            ``sample_rate``, ``num_channels`` and ``stems``.  A network raises ``ValueError`` for
+            impossible values, and a :class:`~mixit_mss.errors.UserError` if the user can install
+            what is missing.
 
     Attributes:
-        config: the same, in types that JSON knows.  :mod:`mixit_mss.models.hub` writes them beside
-            the weights, so no two entries of ``state_dict()`` may share memory.
+        config: the same, in JSON types.  :mod:`mixit_mss.models.hub` saves it beside the weights,
+            of which no two entries of ``state_dict()`` may share memory.
         num_sources: outputs N.
         num_channels: audio channels M.
         sample_rate: in Hz.
         stems: names of the outputs in order, or None.
-        activation_checkpointing: whether training computes activations again for its gradient
-            instead of keeping them; a network that cannot refuses to be told so.
+        activation_checkpointing: whether the backward pass recomputes activations instead of
+            keeping them; a network that cannot do so raises ``UserError`` when it is set.
     """
 
     config: dict[str, Any]
@@ -55,7 +55,7 @@ class Network(nn.Module, ABC):
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the network learns."""
+        """Number of parameters, frozen ones included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @abstractmethod
@@ -67,7 +67,7 @@ class Network(nn.Module, ABC):
                 from one sample up.
 
         Returns:
-            Estimates (batch, source, channel, sample), as long as the mixture, float32 also under
+            Estimates (batch, source, channel, sample), as long as the mixture, float32 even under
             autocast (float64 for a float64 network).
 
         Raises:
@@ -77,16 +77,16 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
-        """What stands between encoder and decoder, to be frozen by ``--trainable encoder_decoder``.
+        """The blocks between encoder and decoder, frozen by ``--trainable encoder_decoder``.
 
-        The parts of each block are what ``run.compile: true`` compiles.
+        ``run.compile: true`` compiles the parts of each block.
         """
 
     def select_sources(self, sources: Sequence[int], stems: Sequence[str] | None = None) -> Self:
         """A new network with these outputs only, in this order (paper section 4.3, channel choice).
 
         The outputs equal the chosen outputs of this network.  They are named by ``stems``, or keep
-        the names that they have.
+        their names.
 
         Raises:
             ValueError: if an index is out of range, or no output is chosen.
@@ -101,11 +101,11 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def hand_over(self, chosen: Self, sources: Sequence[int]) -> None:
-        """Copy the weights into ``chosen``, which differs in that it has only these outputs."""
+        """Copy the weights into ``chosen``, which has only these outputs."""
 
 
 class BandArguments(TypedDict, total=False):
-    """What :class:`BandNetwork` takes besides the sizes."""
+    """Arguments of :class:`BandNetwork` besides the sizes."""
 
     sample_rate: int
     num_channels: int
@@ -116,7 +116,7 @@ class BandArguments(TypedDict, total=False):
 
 
 class BandNetwork(Network):
-    """A network that looks at an STFT in bands.
+    """A network over the bands of an STFT.
 
     Args:
         num_sources: outputs N.
@@ -127,7 +127,7 @@ class BandNetwork(Network):
         hop: STFT step in samples.
         bands: bins per band, lowest first; or a number of bands, spaced on the mel scale; or None
             for the 62 bands of the paper and of BS-RoFormer.
-        stems: names of the outputs, in order, once they have any.
+        stems: names of the outputs, in order, or None.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class BandNetwork(Network):
 class Masking(Protocol):
     """A network that multiplies the spectrum by masks, as :class:`mixit_mss.models.BSLocoformer`.
 
-    Where it has both halves of its ``forward``, MixIT's gradient is leaner, see
+    With these two halves of its ``forward``, MixIT's gradient is cheaper, see
     :func:`mixit_mss.training.systems.mixit_loss_by_masks`.
     """
 

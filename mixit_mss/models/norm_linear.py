@@ -1,4 +1,4 @@
-"""RMS group norm followed by a linear layer; the backward pass keeps only the norm's input."""
+"""RMS group norm followed by a linear layer; only the norm's input is saved for the gradient."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def norm_linear(
         gamma: gain of the norm (D,), see :mod:`~mixit_mss.models.rms_group_norm`.
         weight: (output, D), as ``Linear``'s; ``parts`` divides its outputs.
         num_groups: of the norm.
-        parts: how many results.
+        parts: number of results.
 
     Returns:
         ``parts`` tensors (..., output / parts).
@@ -48,7 +48,7 @@ class _NormLinear(torch.autograd.Function):
         x, gamma, weight = ctx.saved_tensors
         rows = [grad.reshape(-1, grad.shape[-1]) for grad in grads]
         grad_x = grad_gamma = grad_weight = None
-        if ctx.needs_input_grad[2]:  # not where the separator is frozen
+        if ctx.needs_input_grad[2]:  # False if the separator is frozen
             normed = normalise(x, gamma, ctx.num_groups).to(weight.dtype).flatten(0, -2)
             grad_weight = torch.cat([part.T @ normed for part in rows])
             del normed

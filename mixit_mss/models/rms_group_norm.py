@@ -1,4 +1,4 @@
-"""RMS group normalisation and its gradient, for the layers that compute it again from its input."""
+"""RMS group normalisation and its gradient, for layers that recompute it from its input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EPS = 1e-5
 """Added to the root mean square itself, not under the root, as in the published network."""
 
 ROWS = 2048
-"""Time-frequency points that are worked on at a time where the cache decides over the speed."""
+"""Time-frequency points that are processed at a time where the cache limits the speed."""
 
 
 def normalise(x: Tensor, gamma: Tensor, num_groups: int) -> Tensor:
@@ -55,7 +55,7 @@ def _grouped(x: Tensor, dtype: torch.dtype, num_groups: int) -> Tensor:
 
 
 def _pieces(grouped: Tensor) -> tuple[Tensor, ...]:
-    """Views (row, group, feature); on the CPU so small that they stay in a core's cache."""
+    """Views (row, group, feature); on the CPU small enough to stay in a core's cache."""
     rows = grouped.flatten(0, -3)
     return rows.split(ROWS) if rows.device.type == "cpu" else (rows,)
 

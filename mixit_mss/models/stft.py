@@ -35,7 +35,7 @@ class STFT(nn.Module):
             raise ValueError(f"hop must be between 1 and n_fft / 2 = {n_fft // 2}, got {hop}")
         self.n_fft, self.hop = n_fft, hop
         self.num_bins = n_fft // 2 + 1
-        # float32 values, as in the published network, also where a float64 network uses them
+        # float32 values, as in the published network, even in a float64 network
         window = torch.hann_window(n_fft, periodic=True, dtype=torch.float32)
         self.register_buffer("window", window, persistent=False)
 
@@ -51,7 +51,7 @@ class STFT(nn.Module):
         return padded, padded // self.hop + 1
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Signal (..., sample), float32 or float64 -> complex spectrum (..., frame, bin), uncut."""
+        """Signal (..., sample), float32 or float64 -> complex spectrum (..., all frames, bin)."""
         length = signal.shape[-1]
         padded, _ = self.layout(length)
         flat = nn.functional.pad(signal.reshape(-1, length), (0, padded - length))
@@ -62,7 +62,7 @@ class STFT(nn.Module):
     def inverse(self, spectrum: Tensor, length: int) -> Tensor:
         """Complex spectrum (..., frame, bin) of ``length`` samples -> signal (..., sample).
 
-        Either all frames, or those that :meth:`layout` keeps.
+        The spectrum has either all frames or those that :meth:`layout` keeps.
         """
         window = self.window.to(spectrum.real.dtype)
         flat = spectrum.flatten(0, -3).transpose(-1, -2)

@@ -1,7 +1,7 @@
 """Which output channels of a pre-trained network to keep: a vote over chunks (paper, Section 4.3).
 
-In every chunk the channels are assigned to the stems so that the total SNR is highest; each stem
-then gets the channel that was assigned to it most often.
+In every chunk the channels are assigned to the stems with the highest total SNR.  Each stem then
+gets the channel that was assigned to it most often.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mixit_mss.losses.gram import cross_products
 
-# Relative to the stem: an estimate 100 dB close counts as 100 dB, so that an exact one has a score.
+# Relative to the stem: limits the SNR to 100 dB, so that an exact estimate has a finite score.
 NOISE_FLOOR = 1e-10
 
 
@@ -49,8 +49,8 @@ class Choice:
 def snr_matrix(estimates: Tensor, references: Tensor) -> np.ndarray:
     """SNR in dB of every estimate against every stem, from inner products.
 
-    ``|y - s|^2 = |y|^2 - 2 <y, s> + |s|^2``, sums over channels and samples, so that the signals
-    are read once; on a GPU only the small result leaves it.
+    By ``|y - s|^2 = |y|^2 - 2 <y, s> + |s|^2``, summed over channels and samples, the signals are
+    read only once, and only the small result leaves a GPU.
 
     Args:
         estimates: the network's outputs for a chunk, (..., source, channel, sample).
@@ -77,7 +77,7 @@ def snr_matrix(estimates: Tensor, references: Tensor) -> np.ndarray:
 
 
 def best_assignment(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The channels' assignment to the stems with the highest total score.
+    """The assignment of channels to stems with the highest total score.
 
     Args:
         scores: (source, stem); the columns of stems to leave out are NaN.
@@ -105,8 +105,8 @@ def count_votes(chunks: Iterable[Any]) -> np.ndarray:
 
     Args:
         chunks: for each chunk a matrix of scores (source, stem), or the pair of estimates
-            (source, channel, sample) and references (stem, channel, sample).  An iterator will
-            do; one chunk at a time is looked at.
+            (source, channel, sample) and references (stem, channel, sample).  May be an iterator;
+            chunks are processed one at a time.
 
     Returns:
         int64 (source, stem).  A stem that is silent in a chunk gets no vote from it.
@@ -130,9 +130,9 @@ def count_votes(chunks: Iterable[Any]) -> np.ndarray:
 def choose_channels(votes: np.ndarray) -> Choice:
     """For each stem the channel with the most votes, and no channel twice.
 
-    Where several stems favour one channel, the paper does not say what to do: here the assignment
-    with the most votes overall decides, for all stems.  ``Choice.contested`` tells that it did.
-    Of channels with equally many votes the first is the favourite.
+    If several stems favour one channel, which the paper does not discuss, the assignment with the
+    most votes overall decides for all stems, and ``Choice.contested`` reports it.  Of channels with
+    equal votes the first is the favourite.
 
     Args:
         votes: (source, stem), from `count_votes`.

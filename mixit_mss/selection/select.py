@@ -86,7 +86,7 @@ def describe(votes: np.ndarray, stems: Sequence[str], choice: Choice) -> str:
 
 
 def write_votes(path: str | Path, votes: np.ndarray, stems: Sequence[str], choice: Choice) -> None:
-    """Save the votes as CSV: one row per output, one column per stem, and the stem it was kept for."""
+    """Save the votes as CSV: one row per output with its votes per stem and its selected stem."""
     kept = {channel: stems[stem] for stem, channel in enumerate(choice.channels)}
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

@@ -22,7 +22,7 @@ from mixit_mss.models.hub.weights import check_finite, zip_damage
 from mixit_mss.training.preemption import Preempted, StopSignals
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-# what Lightning has to find in a checkpoint
+# keys that Lightning needs in a checkpoint, and their types
 NEEDED = {
     **{"global_step": int, "epoch": int, "state_dict": dict, "loops": dict, "callbacks": dict},
     **{"optimizer_states": list, "lr_schedulers": list},
@@ -30,16 +30,17 @@ NEEDED = {
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write under a temporary name, read it back, then rename; read tensors and plain values only.
+    """Write under a temporary name, verify, then rename; load tensors and plain values only.
 
-    ``last.ckpt`` becomes ``previous.ckpt`` once its successor is in place, if a run could go on from it.
+    Once a new ``last.ckpt`` is in place, the old one becomes ``previous.ckpt``, provided that a run
+    could resume from it.
     """
 
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
-        """Save ``checkpoint`` at ``path``, atomically, and see that it is on the disk.
+        """Save ``checkpoint`` atomically at ``path``, and verify it on the disk.
 
         Raises:
-            UserError: the disk is full, or gives back something else.
+            UserError: the disk is full, or the file cannot be read back.
         """
         path = Path(path)
         with disk_errors(path), ExitStack() as afterwards, atomic_path(path) as partial:
@@ -47,7 +48,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-                if hasattr(os, "posix_fadvise"):  # what is read back is to come from the disk
+                if hasattr(os, "posix_fadvise"):  # so that it is read back from the disk
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             if damage := damage_of(partial):
                 raise UserError(
@@ -81,12 +82,12 @@ def _link(path: Path, other: Path) -> None:
 
 
 def damage_of(path: Path) -> str:
-    """What is wrong with a file of ``torch.save``; empty if nothing."""
+    """What is damaged in a file of ``torch.save``; empty if it is intact."""
     try:
         if damage := zip_damage(path):
             return damage
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # damage is met with exceptions of many kinds
+    except Exception as error:  # damage raises exceptions of many kinds
         return _reason(error)
     return ""
 
@@ -107,8 +108,8 @@ def find_checkpoint(folder: Path, network: nn.Module | None = None) -> Resumptio
     """The newest intact checkpoint in ``folder``; prints a line if one is damaged.
 
     Args:
-        folder: of the run.
-        network: whose weights it must hold; not looked at if None.
+        folder: the run's checkpoints.
+        network: the checkpoint must hold weights of this network; None skips the check.
     """
     weights = None if network is None else network.state_dict()
     for name in (LAST, PREVIOUS):
@@ -123,7 +124,7 @@ def find_checkpoint(folder: Path, network: nn.Module | None = None) -> Resumptio
 
 
 def _step_of(path: Path, network: dict[str, Tensor] | None) -> int:
-    """The optimiser steps of a usable checkpoint; raises an exception that says why it is not usable."""
+    """The optimiser steps of a usable checkpoint; any other raises an exception with the reason."""
     if damage := damage_of(path):
         raise ValueError(damage)
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -137,12 +138,12 @@ def _step_of(path: Path, network: dict[str, Tensor] | None) -> int:
 
 
 def _network_in(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The network's weights among those of a checkpoint."""
+    """The network's weights in the state of a checkpoint."""
     return {name[6:]: value for name, value in state.items() if name[:6] == "model."}
 
 
 def _check_weights(weights: dict[str, Tensor], network: dict[str, Tensor] | None) -> None:
-    """Raise ValueError unless these are finite weights, of the network if one is given."""
+    """Raise ValueError unless the weights are finite and fit the network, if one is given."""
     check_finite(weights)
     if network is None:
         return
@@ -154,12 +155,12 @@ def _check_weights(weights: dict[str, Tensor], network: dict[str, Tensor] | None
 class ResumeCheckpoints(Callback):
     """Saves the state of the run every few minutes, after every epoch, and when it has to stop.
 
-    The one before is kept too.  Must come after all callbacks whose state it saves.
+    The previous checkpoint is kept too.  Must come after all callbacks whose state it saves.
 
     Args:
         folder: for the checkpoints.
-        minutes: between two within an epoch.
-        steps_per_epoch: optimiser steps.
+        minutes: between two checkpoints within an epoch.
+        steps_per_epoch: optimiser steps per epoch.
     """
 
     def __init__(self, folder: Path, minutes: float, steps_per_epoch: int):
@@ -186,19 +187,19 @@ class ResumeCheckpoints(Callback):
         self._save(trainer)
 
     def on_train_end(self, trainer, module) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self.signals.restore()
 
     def on_exception(self, trainer, module, exception) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self.signals.restore()
 
     def on_load_checkpoint(self, trainer, module, checkpoint) -> None:
         """Set the counters of Lightning's loops to the position of the run.
 
-        They count batches, of which a step may have had another number before.
+        They count batches, and a step may have had another number of batches before.
         """
-        # what is logged counts on from here
+        # logging continues from this step
         trainer.fit_loop.epoch_loop._batches_that_stepped = checkpoint["global_step"]
         epoch, done = divmod(checkpoint["global_step"], self.steps_per_epoch)
         per_step = trainer.accumulate_grad_batches
@@ -231,7 +232,7 @@ class ResumeCheckpoints(Callback):
 
 
 class BestCheckpoints(ModelCheckpoint):
-    """Keeps the ``keep`` epochs with the lowest validation loss; the folder may be moved meanwhile."""
+    """Keeps the ``keep`` epochs with the lowest validation loss, even if the folder is moved."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         super().__init__(
@@ -259,7 +260,7 @@ class BestCheckpoints(ModelCheckpoint):
 
 
 def remove_others(folder: Path) -> None:
-    """Remove what runs with other settings left beside ``folder``."""
+    """Remove the checkpoints of runs with other settings, which lie beside ``folder``."""
     for other in folder.parent.iterdir():
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
@@ -268,10 +269,10 @@ def remove_others(folder: Path) -> None:
 def average_weights(paths: Sequence[str], network: nn.Module | None = None) -> dict[str, Tensor]:
     """Mean of the network's weights over checkpoints (the released models average five).
 
-    One that is damaged or gone, or holds other weights than a ``network``, is left out with a line.
+    Prints a line for each checkpoint that is left out: damaged, missing, or not of ``network``.
 
     Raises:
-        UserError: none is left.
+        UserError: no checkpoint is left.
     """
     wanted = None if network is None else network.state_dict()
     total: dict[str, Tensor] = {}

@@ -1,7 +1,8 @@
 """Configs of the training runs, and the YAML files they are read from.
 
-A file says only what differs from its ``base``, a file named relative to its own folder.  Unknown
-keys, wrong types and impossible values stop the run before any work, with the key's full name.
+A file gives only what differs from its ``base``, whose path is relative to the file's folder.
+Unknown keys, wrong types and impossible values stop the run before any work; the error message has
+the key's full name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ DECIBELS = Field(ge=0, le=100, allow_inf_nan=False)
 
 
 class Section(BaseModel):
-    """A part of a config: unknown keys are errors, and values never change."""
+    """A section of a config: unknown keys are errors, and values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,9 +73,10 @@ class Run(Section):
     """How long to train, and what to keep.
 
     ``batch_size`` is global: the number of network inputs per optimiser step over all devices.
-    ``activation_checkpointing`` computes the blocks twice to keep less; ``compile`` lets
-    `torch.compile` fuse them.  ``ema_decay`` validates and keeps an exponential moving average of
-    the weights.  ``max_bad_steps`` steps in a row without a finite gradient end the run.
+    ``activation_checkpointing`` recomputes the blocks in the backward pass to save memory;
+    ``compile`` lets `torch.compile` fuse them.  With ``ema_decay``, an exponential moving average
+    of the weights is validated and kept.  ``max_bad_steps`` steps in a row without a finite
+    gradient end the run.
     """
 
     epochs: Annotated[int, COUNT]
@@ -95,7 +97,7 @@ class Run(Section):
     max_bad_steps: Annotated[int, COUNT] = 20
 
     def identity(self) -> dict:
-        """The settings on which the result depends, without those that only distribute the work."""
+        """The settings that the result depends on, not those that only affect speed or memory."""
         return self.model_dump(
             mode="json", exclude={"num_workers", "activation_checkpointing", "compile"}
         )
@@ -164,7 +166,7 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
     """Read and check a config file.
 
     Raises:
-        UserError: naming the file, the key in full and what was expected.
+        UserError: with the file, the key's full name and what was expected.
     """
     config, faults = look_at_config(path, kind)
     if config is None:
@@ -173,7 +175,7 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
 
 
 def look_at_config(path: str | Path, kind: type[Config]) -> tuple[Config | None, list[str]]:
-    """The config, or None and a sentence for each key that is wrong; unknown ones come first.
+    """The config; or None and one sentence per wrong key, unknown keys first.
 
     Raises:
         UserError: the file cannot be read at all.
@@ -182,7 +184,7 @@ def look_at_config(path: str | Path, kind: type[Config]) -> tuple[Config | None,
     try:
         return kind(**content), []
     except ValidationError as error:
-        # a key that is unknown tells why another is missing
+        # an unknown key may explain why another is missing
         errors = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         return None, [f"{path}: {_fault(kind, each)}" for each in errors]
 

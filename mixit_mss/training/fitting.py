@@ -1,7 +1,7 @@
 """Run a training: build data and network, train, save the model folder.
 
-An experiment folder holds ``model/`` (a model folder), ``experiment.json`` (what the results table
-says of it), ``checkpoints/`` and ``logs/``.
+An experiment folder holds ``model/`` (a model folder), ``experiment.json`` (its facts for the
+results table), ``checkpoints/`` and ``logs/``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from mixit_mss.training.validation import StemMonitor
 
 
 def pretrain(request: Request[PretrainConfig], monitor_stems: str | None) -> None:
-    """Stage 3, as :func:`mixit_mss.training.runs.pretrain` describes it."""
+    """Stage 3; see :func:`mixit_mss.training.runs.pretrain`."""
     settings = request.settings
     _begin(request)
     net = _build(request, num_sources=settings.num_outputs)
@@ -63,7 +63,7 @@ def pretrain(request: Request[PretrainConfig], monitor_stems: str | None) -> Non
 
 
 def finetune(request: Request[FinetuneConfig]) -> None:
-    """Stage 5, as :func:`mixit_mss.training.runs.finetune` describes it."""
+    """Stage 5; see :func:`mixit_mss.training.runs.finetune`."""
     settings, init = request.settings, request.init
     _begin(request)
     songs = read_manifest(request.manifest)
@@ -130,7 +130,7 @@ def _fit(
     step: dict[str, Any],
     monitor: list[StemMonitor] | None = None,
 ) -> None:
-    """Train and save the model; ``step`` describes a training step, to find the batch that fits."""
+    """Train and save the model; ``step`` describes the training step for finding a batch size."""
     folder, hardware, settings = request.folder, request.hardware, request.settings
     if is_first_process() and (note := below_rate(songs, net.sample_rate)):
         print(note, flush=True)

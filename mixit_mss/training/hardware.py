@@ -11,15 +11,15 @@ from mixit_mss.errors import UserError
 
 @dataclass(frozen=True)
 class Hardware:
-    """The devices that the user asks for; they do not change which examples a step sees.
+    """The requested devices; they do not change which examples a step sees.
 
     Attributes:
         device: ``cuda``, ``cpu``, or ``auto``: GPUs where there are any.
         ngpu: devices per node: GPUs, or processes on the CPU.
         num_nodes: machines.
-        batch_per_device: examples that a device takes at once; a step's batch is gathered from
-            several passes if need be.  None: found by trial on GPUs, all at once on a CPU.
-        find_batch: find it by trial on a CPU, too.
+        batch_per_device: examples per forward pass on a device; gradients are accumulated over
+            several passes if needed.  None: found by trial on GPUs, all at once on a CPU.
+        find_batch: find the batch by trial on a CPU, too.
         checkpoint_minutes: between two checkpoints within an epoch.
         wandb: also log to Weights & Biases.
     """
@@ -37,7 +37,7 @@ class Hardware:
         """``cuda`` or ``cpu``.
 
         Raises:
-            UserError: a device that is not there.
+            UserError: the requested devices are not available.
         """
         import torch
 
@@ -57,14 +57,14 @@ class Hardware:
 
     @property
     def world_size(self) -> int:
-        """Devices of all nodes."""
+        """Number of devices on all nodes."""
         return self.ngpu * self.num_nodes
 
     def share(self, batch_size: int) -> int:
-        """Examples of a step's batch for each device.
+        """Number of examples in a step's batch per device.
 
         Raises:
-            UserError: it does not divide.
+            UserError: the batch does not divide over the devices, or a share into equal passes.
         """
         share, rest = divmod(batch_size, self.world_size)
         if rest:

@@ -20,16 +20,16 @@ CLEAR_SNR, CLOSE = 3.0, 1.0
 class BadSteps:
     """Counts skipped steps, and records their examples and songs.
 
-    The rows are part of the checkpoints, so a step that is repeated is noted once.
+    The rows are part of the checkpoints, so a repeated step is recorded once.
 
     Args:
-        records: of the run; get ``bad_batches.csv``.
+        records: of the run; ``bad_batches.csv`` is written there.
         batch_size: examples per step, over all devices.
-        limit: so many in a row end the run.
-        songs_of: names of the songs that an example (by its number in the run) is made of.
+        limit: number of bad steps in a row that ends the run.
+        songs_of: gives the names of the songs in an example, by its number in the run.
 
     Attributes:
-        rows: one per step so far: its number, first and last example, loss, and songs.
+        rows: one per bad step so far: its number, first and last example, loss, and songs.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class BadSteps:
 
     @property
     def count(self) -> int:
-        """Steps so far."""
+        """Number of bad steps so far."""
         return len(self.rows)
 
     def is_bad(self, norm: Tensor, losses: Sequence[Tensor], trainer) -> bool:
-        """Whether the gradient's norm is not finite, so that its step must be left out.
+        """Whether the gradient's norm is not finite, so that the step must be skipped.
 
         Args:
             norm: of the whole gradient, the same on all devices.
@@ -58,7 +58,7 @@ class BadSteps:
             trainer: Lightning's.
 
         Raises:
-            UserError: ``limit`` steps in a row were.
+            UserError: ``limit`` steps in a row are bad.
         """
         if norm.isfinite():
             self._in_a_row = 0
@@ -73,7 +73,7 @@ class BadSteps:
         return True
 
     def _note(self, trainer, losses: list[float]) -> None:
-        """Add a row: the songs are those of the examples without a finite loss, if there are any."""
+        """Add a row, with the songs of the examples without a finite loss, or else of all."""
         step = trainer.global_step
         first = step * self.batch_size
         bad = [number for number, loss in enumerate(losses) if not math.isfinite(loss)]
@@ -92,7 +92,7 @@ class BadSteps:
 
 
 def _of_all_devices(losses: Sequence[Tensor], trainer) -> list[float]:
-    """A step's losses in the order of its examples, of which each device takes every N-th."""
+    """A step's losses in the order of its examples; each of N devices has every N-th."""
     mine = torch.cat(list(losses)).float()
     gathered = trainer.strategy.all_gather(mine).reshape(-1, len(mine))
     return gathered.T.flatten().tolist()
@@ -101,9 +101,9 @@ def _of_all_devices(losses: Sequence[Tensor], trainer) -> list[float]:
 def warn_of_collapse(trainer) -> None:
     """Warn if a single output is as good as the best sum of outputs for every mixture.
 
-    The network then gives back the mixtures that were added up, and has learned to tell songs apart
-    but not their sources, though its loss is fine.  Takes validation's means ``snr_of_remix`` and
-    ``snr_of_one_output`` (dB).
+    The network then returns the summed mixtures: it separates songs but not their sources, although
+    its loss looks good.  Reads the validation means ``snr_of_remix`` and ``snr_of_one_output``
+    (dB).
     """
     remix, one = (
         float(trainer.callback_metrics[f"snr_of_{name}"]) for name in ("remix", "one_output")

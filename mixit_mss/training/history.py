@@ -1,4 +1,4 @@
-"""Show the progress of a training: a printed line and a row of a table per epoch."""
+"""Show the progress of a training: one printed line and one table row per epoch."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mixit_mss.training.records import HISTORY, Records
 
 
 class DataWait(Profiler):
-    """Seconds that the training loop waited for its next batch, as Lightning tells profilers."""
+    """Measures the seconds that the training loop waits for data, by Lightning's profiler hooks."""
 
     def __init__(self):
         super().__init__()
         self.seconds, self._since = 0.0, 0.0
 
     def start(self, action_name: str) -> None:
-        """The loop asks for a batch."""
+        """The loop requests a batch."""
         if action_name.endswith("train_dataloader_next"):
             self._since = time.perf_counter()
 
     def stop(self, action_name: str) -> None:
-        """The batch is there."""
+        """The batch has arrived."""
         if action_name.endswith("train_dataloader_next"):
             self.seconds += time.perf_counter() - self._since
 
@@ -34,14 +34,14 @@ class DataWait(Profiler):
 class History(Callback):
     """One line and one row of ``history.csv`` per epoch.
 
-    The rows are part of the checkpoints, so the table of a run that was killed is that of a run
-    that was not, but for the seconds.
+    The rows are part of the checkpoints, so a resumed run has the same table as an uninterrupted
+    one, except for the seconds.
 
     Args:
         records: of the run.
         steps_per_epoch: optimiser steps.
         total_steps: of the whole run.
-        wait: knows how long the loop waited for data.
+        wait: measures how long the loop waits for data.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class History(Callback):
             print(self._line(trainer, row), flush=True)
 
     def state_dict(self) -> dict:
-        """For the checkpoint: rows, and what the epoch has cost so far."""
+        """State for the checkpoint: the rows, and the sums of the epoch so far."""
         if self._module is not None:
             self._take_stock(self._module)
         return {"rows": self.rows, "spent": dict(self.spent)}
 
     def load_state_dict(self, state: dict) -> None:
-        """From the checkpoint."""
+        """Restore the state."""
         self.rows, self.spent = list(state["rows"]), dict(state["spent"])
 
     def _take_stock(self, module) -> None:
@@ -137,7 +137,7 @@ class History(Callback):
 
 
 def progress_bar() -> list[Callback]:
-    """A bar with loss, rate and time left where standard output is a terminal."""
+    """A bar with loss, rate and time left, if standard output is a terminal."""
     return [RichProgressBar(leave=False)] if sys.stdout.isatty() else []
 
 

@@ -1,4 +1,4 @@
-"""Data loaders: the share of each device, resumed at the next example."""
+"""Data loaders: each device's share of the examples, resumed at the next one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mixit_mss.training.validation import Placed
 
 
 class Datasets(NamedTuple):
-    """What a run trains and validates on; a validation set knows the song of each chunk or not."""
+    """Training and validation set; the latter may know the song of each of its chunks."""
 
     train: Dataset
     valid: FiniteDataset
@@ -28,7 +28,7 @@ class Loaders:
     Args:
         datasets: to load from.
         run: batch size, steps and workers.
-        at_once: examples that a device takes at once.
+        at_once: examples per forward pass on a device.
         world_size: devices.
         done: optimiser steps of this run so far.
     """
@@ -45,13 +45,13 @@ class Loaders:
             )
 
     def train(self, rank: int, world_size: int) -> DataLoader:
-        """Every ``world_size``-th example from ``rank`` on."""
+        """Loads every ``world_size``-th training example, starting at ``rank``."""
         length = self.run.steps_per_epoch * self.run.batch_size
         sampler = EpochSampler(length, self.position, rank, world_size, self.epoch)
         return self._loader(self.datasets.train, sampler, self.workers)
 
     def valid(self, rank: int, world_size: int) -> DataLoader:
-        """The same of the validation set, with the place of each example in it."""
+        """The same for the validation set, with the index of each example."""
         dataset = Placed(self.datasets.valid)
         places = range(rank, len(dataset), world_size)
         return self._loader(dataset, places, min(self.workers, 4))

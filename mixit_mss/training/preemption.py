@@ -1,4 +1,4 @@
-"""Signals that stop a training: noted at once, obeyed between two steps."""
+"""Signals that stop a training: recorded at once, handled between two steps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mixit_mss.errors import Preempted
 
 __all__ = ["Preempted", "StopSignals", "leave_to_parent"]
 
-# SIGTERM is what clusters and systems send first; USR1 and USR2 are SLURM's early warnings as
-# Lightning's and submitit's users set them up; SIGINT is Ctrl-C; SIGHUP comes when a terminal closes.
+# Clusters and systems send SIGTERM first.  SIGUSR1 and SIGUSR2 are SLURM's early warnings, as users
+# of Lightning and submitit set them up.  Ctrl-C sends SIGINT, and a closing terminal SIGHUP.
 Handler = Callable[[int, FrameType | None], object] | int | None
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP")
 
 
 class StopSignals:
-    """Handlers that remember the first signal, from :meth:`install` to :meth:`restore`.
+    """Handlers that record a signal, from :meth:`install` to :meth:`restore`.
 
     A second Ctrl-C interrupts at once.
 
@@ -42,7 +42,7 @@ class StopSignals:
                 self._before[number] = signal.signal(number, self._note)
 
     def restore(self) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         while self._before:
             number, handler = self._before.popitem()
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -54,7 +54,7 @@ class StopSignals:
 
 
 def leave_to_parent(worker: int) -> None:
-    """Let a loader's worker live on, for its parent to finish the step.
+    """Ignore the signals in a loader's worker, so that its parent can finish the step.
 
     Clusters and terminals send these signals to every process of a job.
     """

@@ -1,7 +1,7 @@
 """Records of a run (config, history, bad batches), kept in ``runs/KEY`` of the experiment.
 
-The experiment's own folder shows the files of the run that was at work, or asked for, last: so they
-describe its model also after a run with other settings was begun and given up.
+The experiment's folder has copies of the files of the run that was last active or requested.  So
+they describe its model even after a run with other settings was started and abandoned.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Records:
     """The files that describe one run.
 
     Args:
-        experiment: its folder.
-        key: of the run: see :attr:`mixit_mss.stamps.Fingerprint.digest`.
+        experiment: the experiment's folder.
+        key: of the run; see :attr:`mixit_mss.stamps.Fingerprint.digest`.
 
     Attributes:
-        folder: of this run alone.
+        folder: the run's own folder.
     """
 
     def __init__(self, experiment: str | Path, key: str) -> None:
@@ -40,14 +40,14 @@ class Records:
         self.folder = self.experiment / "runs" / key[:KEY_DIGITS]
 
     def read(self, name: str) -> str | None:
-        """A file of this run; None where it has none."""
+        """The content of a file of this run; None if there is no such file."""
         try:
             return (self.folder / name).read_text(encoding="utf-8")
         except (OSError, ValueError):
             return None
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of this run, and show it."""
+        """Write a file of this run, and copy it to the experiment's folder."""
         write_text(self.folder / name, text)
         write_text(self.experiment / name, text)
 
@@ -63,21 +63,21 @@ class Records:
                 write_text(shown, text)
 
     def begin(self) -> None:
-        """Make the folder, clear away what killed processes left, and show this run."""
+        """Create the folder, remove leftovers of killed processes, and show this run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.experiment, self.folder):
             sweep(folder)
         self.show()
 
     def forget_others(self) -> None:
-        """Remove what runs with other settings have left: their model is gone."""
+        """Remove the records of runs with other settings, whose models are gone."""
         for other in self.folder.parent.iterdir():
             if other != self.folder:
                 shutil.rmtree(other, ignore_errors=True)
 
 
 def write_run(records: Records, command: str, network: dict, config: dict) -> None:
-    """Add a start to ``run.json``, with the config and the network as they are now."""
+    """Add this start to ``run.json``, with the present config and network."""
     if not is_first_process():
         return
     records.begin()

@@ -1,4 +1,4 @@
-"""The request for a training, and whether it is already done; importable without torch."""
+"""A training request, and whether it is already done; importable without torch."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Settings = TypeVar("Settings", PretrainConfig, FinetuneConfig)
 
 @dataclass(frozen=True)
 class Request(Generic[Settings]):
-    """One training.
+    """A requested training.
 
     Attributes:
         config: name of its YAML file.
-        settings: what that file says.
-        model: YAML file of the network, or None where a model folder is taken up.
-        network: what that file says.
+        settings: content of that file.
+        model: YAML file of the network, or None if ``init`` is given.
+        network: content of that file.
         manifest: of the songs.
         folder: of the experiment.
-        identity: all that its outcome depends on.
-        init: model folder that is taken up, in fine-tuning.
+        identity: fingerprint of everything that the result depends on.
+        init: model folder that fine-tuning starts from.
         trainable: ``all``, or ``encoder_decoder`` to freeze the separator.
         seed: of weights and data.
         hardware: the devices.
-        command: noted with the result as what made it.
+        command: command line, recorded with the result.
     """
 
     config: str
@@ -48,7 +48,7 @@ class Request(Generic[Settings]):
 
     @property
     def records(self) -> Records:
-        """Where the run is described."""
+        """The files that describe the run."""
         return Records(self.folder, self.identity.digest)
 
     def is_finished(self) -> bool:

@@ -25,7 +25,7 @@ def pretrain(
     monitor_stems: str | None = None,
     command: str = "",
 ) -> None:
-    """Train the network of the YAML file ``model`` on unlabelled songs into folder ``out``.
+    """Pre-train the network of the YAML file ``model`` on unlabelled songs, in folder ``out``.
 
     Args:
         config: YAML file of the training.
@@ -34,12 +34,12 @@ def pretrain(
         out: the experiment's folder.
         seed: of weights and data.
         hardware: the devices; one by default.
-        monitor_stems: a manifest of labelled songs, on whose validation split the separation is
-            measured as training goes on; it changes nothing of the result.
-        command: noted with the result as what made it.
+        monitor_stems: manifest of labelled songs; training measures the separation of their
+            validation split, without effect on the result.
+        command: command line, recorded with the result.
 
     Raises:
-        UserError: for a config, manifest or network that cannot be.
+        UserError: the config, manifest or network is invalid.
     """
     request = pretraining(
         config, model, manifest, out, seed=seed, hardware=hardware, command=command
@@ -90,21 +90,21 @@ def finetune(
     hardware: Hardware | None = None,
     command: str = "",
 ) -> None:
-    """Train on stems into folder ``out``.
+    """Train a network on stems, in folder ``out``.
 
     Args:
         config: YAML file of the training.
         manifest: of the songs.
         out: the experiment's folder.
-        init: model folder to start from; or
+        init: model folder to start from; either this or ``model``.
         model: YAML file of a network to train from scratch.
         trainable: ``all``, or ``encoder_decoder`` to freeze the separator.
         seed: of weights and data.
         hardware: the devices; one by default.
-        command: noted with the result as what made it.
+        command: command line, recorded with the result.
 
     Raises:
-        UserError: for a config, manifest or network that cannot be.
+        UserError: the config, manifest or network is invalid.
     """
     request = finetuning(
         config,
@@ -163,7 +163,7 @@ def finetuning(
 
 
 def _songs(manifest: str) -> dict[str, str]:
-    """What is read of a manifest; test songs are not."""
+    """Digest of the songs that a training reads: all but test songs."""
     return {"songs": read_manifest(manifest, check_files=False).digest("train", "valid")}
 
 

@@ -16,7 +16,7 @@ def lr_factor(
 ) -> float:
     """Share of the peak learning rate at optimiser step ``step`` (0 for the first).
 
-    Linear from 0 over ``warmup_steps``; then constant until the epoch in which the warm-up ends and
+    Linear from 0 over ``warmup_steps``; then constant until the warm-up's last epoch and the first
     ``hold_epochs`` epochs are over; then times ``decay`` every ``decay_every_epochs`` epochs.
     Pre-training decays by 0.965 at every epoch end, fine-tuning holds for 550 epochs and decays by
     0.98 every two.

@@ -17,18 +17,18 @@ from mixit_mss.training.validation import SongScores, Sums
 
 
 class TrainingSystem(System):
-    """What both trainings share: loaders of each device, seeds, steps to skip, sums over devices.
+    """Base of both trainings: loaders per device, seeds, skipped steps, sums over devices.
 
     Args:
         model: the network.
         optimizer: of its trainable weights.
-        loaders: with ``train(rank, world_size)`` and ``valid(rank, world_size)``; None where nothing
+        loaders: with ``train(rank, world_size)`` and ``valid(rank, world_size)``; None if nothing
             is trained.
         scheduler: as asteroid's ``System`` takes it.
-        config: the settings, kept in checkpoints.
-        loss_options: of the loss.
-        seed: of what the network draws (dropout).
-        bad_steps: what to do about steps without a finite gradient; None where nothing is trained.
+        config: the settings, saved in checkpoints.
+        loss_options: keyword arguments of the loss.
+        seed: of the network's random draws (dropout).
+        bad_steps: handles steps without a finite gradient; None if nothing is trained.
     """
 
     model: Network
@@ -60,7 +60,7 @@ class TrainingSystem(System):
         return self.bad_steps.count
 
     def training_step(self, batch: Tensor, batch_nb: int) -> Tensor:
-        """The loss, with draws that depend on the seed and on the batch's place in the run alone."""
+        """The loss; random draws depend only on the seed and the batch's position in the run."""
         trainer = self.trainer
         place = (trainer.global_step, batch_nb % trainer.accumulate_grad_batches)
         torch.manual_seed(hash((self.seed, *place, trainer.global_rank)))
@@ -70,7 +70,7 @@ class TrainingSystem(System):
         self._examples.append(len(batch))
         self._of_step = [*self._of_step[-(trainer.accumulate_grad_batches - 1) :], losses.detach()]
         self.log("loss", loss, prog_bar=True)
-        # a loss that is infinite can have a gradient of 0, which would not be seen as bad
+        # an infinite loss can have a gradient of 0, which would not count as bad
         return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
 
     def common_step(self, batch: Tensor, batch_nb: int, train: bool = True) -> Tensor:
@@ -78,11 +78,11 @@ class TrainingSystem(System):
         return self.example_losses(batch).mean()
 
     def example_losses(self, batch: Tensor) -> Tensor:
-        """Loss (dB) of each example, (batch,); not finite where the network's output is not."""
+        """Loss (dB) of each example, (batch,); not finite if the network's output is not."""
         raise NotImplementedError
 
     def take_losses(self) -> Tensor:
-        """Sum of the finite losses of all examples since the last call, and their number (2,)."""
+        """Sum of the finite losses of all examples since the last call, and their number; (2,)."""
         losses = torch.stack(self._losses).double().cpu() if self._losses else torch.zeros(0)
         examples = torch.tensor(self._examples, dtype=torch.float64) * losses.isfinite()
         self._losses.clear()
@@ -93,16 +93,16 @@ class TrainingSystem(System):
     def configure_gradient_clipping(
         self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
     ) -> None:
-        """Clip by the norm of the whole gradient; without a finite one, leave the step out."""
+        """Clip by the norm of the whole gradient; skip the step if the norm is not finite."""
         trained = [p for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(trained, gradient_clip_val)
         if not self._scale_is_sought() and self.bad_steps.is_bad(norm, self._of_step, self.trainer):
-            optimizer.zero_grad(set_to_none=True)  # without gradients nothing moves, not even decay
+            optimizer.zero_grad(set_to_none=True)  # without gradients not even weight decay acts
 
     def _scale_is_sought(self) -> bool:
-        """Whether a scaler of float16 leaves the step out by itself: it finds its scale by overflows.
+        """Whether the float16 scaler skips the step itself: it finds its scale by overflow.
 
-        Not where the loss itself is to blame; the same on all devices.
+        False if the loss itself is not finite; the same on all devices.
         """
         if self.trainer.precision != "16-mixed":
             return False
@@ -128,12 +128,12 @@ class TrainingSystem(System):
             self.log(name, mean, prog_bar=name == "val_loss")
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Keep the settings and the bad steps."""
+        """Save the settings and the bad steps."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["bad_steps"] = self.bad_steps.rows
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Restore the counters."""
+        """Restore the bad steps."""
         self.bad_steps.rows = list(checkpoint["bad_steps"])
 
     def train_dataloader(self):
@@ -159,7 +159,7 @@ class MixITSystem(TrainingSystem):
         return mixit_loss(self(batch.sum(1)), batch, **self.loss_options, check=False)[0]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_nb: int) -> None:
-        """Loss, and what tells separation from collapse, see :mod:`mixit_mss.training.health`."""
+        """Loss, and measures of separation and collapse; see :mod:`mixit_mss.training.health`."""
         mixtures, _ = batch
         estimates = self(mixtures.sum(1))
         loss, assignment = mixit_loss(estimates, mixtures, **self.loss_options, check=False)
@@ -179,23 +179,23 @@ class MixITSystem(TrainingSystem):
             self.sums.add(f"energy_share_{output:02d}", energy)
 
     def on_validation_epoch_end(self) -> None:
-        """Log, and warn where the outputs are the mixtures."""
+        """Log, and warn if the outputs are the mixtures."""
         super().on_validation_epoch_end()
         warn_of_collapse(self.trainer)
 
 
 def mixit_loss_by_masks(model: Masking, mixtures: Tensor, solver: str, **options) -> Tensor:
-    """:func:`mixit_mss.losses.mixit_loss` of a masking model's estimates, with a leaner gradient.
+    """:func:`mixit_mss.losses.mixit_loss` of a masking model's estimates, with a cheaper gradient.
 
-    Outputs that belong to one mixture are added up as masks.  The estimates are linear in the
+    The masks of outputs that belong to one mixture are summed.  The estimates are linear in the
     masks, so the loss and its gradient are the same, but the gradient passes through one inverse
-    STFT per mixture instead of one per output.  An example with NaN or infinity among its estimates
-    has a loss that is no finite number.
+    STFT per mixture instead of one per output.  An example with NaN or infinite estimates has a
+    loss that is not finite.
 
     Args:
         model: with ``masks`` and ``apply_masks``, as :class:`mixit_mss.models.BSLocoformer`.
         mixtures: (batch, mixture, channel, sample).
-        solver: and ``options``, as for ``mixit_loss``.
+        solver: as for ``mixit_loss``, and so are ``options``.
 
     Returns:
         The loss (batch,) in dB.
@@ -214,7 +214,7 @@ class SupervisedSystem(TrainingSystem):
     """Separate the sum of stems; score each estimate against its stem (Eq. 4).
 
     Batches are references (batch, source, channel, sample), in the order of the model's stems;
-    validation batches come with the place of each chunk in the validation set.
+    validation batches also have the index of each chunk in the validation set.
 
     Attributes:
         song_of: (chunk,) song of each chunk of the validation set.

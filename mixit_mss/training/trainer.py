@@ -56,34 +56,34 @@ def train(
     """Train ``model`` in place, with checkpoints and logs under ``folder``.
 
     At the end the model holds the average of the ``average_best`` checkpoints with the lowest
-    validation loss.  Checkpoints of the same run are continued; those of another stay until this run
-    is over.
+    validation loss.  A run resumes from its own checkpoints; those of other runs are kept until
+    this run is over.
 
     Args:
-        system_class: how to train.
+        system_class: the training step.
         model: the network.
         datasets: to train and validate on.
         config: the settings.
         folder: of the experiment.
         records: of the run.
-        seed: of what the network draws.
+        seed: of the network's random draws.
         hardware: the devices; one by default.
-        batch_per_device: examples that a device takes at once; by default its whole share.
-        more_callbacks: to be called as well, before anything is saved.
+        batch_per_device: examples per forward pass on a device; by default its whole share.
+        more_callbacks: additional callbacks, called before anything is saved.
 
     Returns:
-        The number of optimiser steps made in the whole run; None on devices other than the first,
-        whose model is of no use.
+        The number of optimiser steps of the whole run; None on devices other than the first, whose
+        model does not get the average.
 
     Raises:
-        UserError: a batch or a device that cannot be, or too little disk.
-        Preempted: a signal asked to stop; the same call goes on.
+        UserError: the batch or a device is impossible, or the disk has too little space.
+        Preempted: a signal stopped the run; the same call resumes it.
     """
     _quiet()
     run, hardware = config.run, hardware or Hardware()
     share = hardware.share(run.batch_size)
     at_once = batch_per_device or share
-    checkpoints = folder / "checkpoints" / records.folder.name  # no run takes up another's state
+    checkpoints = folder / "checkpoints" / records.folder.name  # one folder per run
     _prepare(checkpoints, run, model)
     found = find_checkpoint(checkpoints, model)
     done = found.step if found else 0
@@ -131,7 +131,7 @@ def _trainer(
     saving: list[Callback],
     accumulate: int,
 ) -> pl.Trainer:
-    """Lightning's trainer; the callbacks that save come after all whose state they save."""
+    """Lightning's trainer; callbacks that save come after those whose state they save."""
     run, accelerator, wait = config.run, hardware.accelerator, DataWait()
     if accelerator == "cuda" and run.tf32:
         torch.set_float32_matmul_precision("high")
@@ -181,12 +181,12 @@ def _prepare(checkpoints: Path, run: Run, model: Network) -> None:
 def _strategy(hardware: Hardware) -> DDPStrategy | str:
     if hardware.world_size == 1:
         return "auto"
-    # the network's buffers are constants: nothing to send before every pass
+    # the network's buffers are constants: no need to broadcast them before every pass
     return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def _loggers(folder: Path, records: Records, done: int, hardware: Hardware) -> list:
-    # what a run wrote after its last checkpoint will be written again
+    # steps logged after the last checkpoint will be logged again
     loggers: list = [
         TensorBoardLogger(
             records.folder,
@@ -238,7 +238,7 @@ def _system(
         lr=config.optimizer.lr,
         weight_decay=config.optimizer.weight_decay,
         betas=config.optimizer.betas,
-        # a fused one would be clipped before it is unscaled
+        # with a fused optimiser, gradients would be clipped before they are unscaled
         fused=precision != "16-mixed",
     )
     shape = {**config.schedule.model_dump(), "steps_per_epoch": config.run.steps_per_epoch}

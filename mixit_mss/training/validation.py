@@ -12,11 +12,11 @@ from mixit_mss.data.datasets import FiniteDataset
 from mixit_mss.scoring.metrics import MDX_EPSILON
 from mixit_mss.selection.channel_votes import best_assignment, snr_matrix
 
-CHUNKS = 16  # of a monitor
+CHUNKS = 16  # per monitor
 
 
 class Placed(Dataset):
-    """A dataset whose examples come with their index, so that sums can be told apart by song."""
+    """A dataset that returns examples with their index, so that sums can be kept per song."""
 
     def __init__(self, dataset: FiniteDataset):
         self.dataset = dataset
@@ -29,14 +29,14 @@ class Placed(Dataset):
 
 
 class Sums:
-    """Sums of named quantities over examples; their means over all devices at the end."""
+    """Sums of named quantities over examples, and their means over all devices."""
 
     def __init__(self, device: torch.device):
         self._device = device
         self._sums: dict[str, Tensor] = {}
 
     def add(self, name: str, values: Tensor) -> None:
-        """Add a value (batch,) per example; those that are NaN or infinite are left out."""
+        """Add one value per example, (batch,); NaN and infinite values are left out."""
         values = values.detach().to(self._device, torch.float64)
         finite = values[values.isfinite()]
         counts = torch.tensor([len(finite), len(values)]).to(finite)
@@ -52,7 +52,7 @@ class Sums:
         return means
 
     def left_out(self, name: str, strategy) -> tuple[int, int]:
-        """How many values of all devices were not finite, and how many there were in all."""
+        """Number of values that were not finite, and of all values, over all devices."""
         _, count, added = strategy.reduce(self._sums[name].clone(), reduce_op="sum").tolist()
         return int(added - count), int(added)
 
@@ -61,8 +61,8 @@ class SongScores:
     """uSDR (dB) of whole songs from the energies of their chunks.
 
     Args:
-        songs: their number.
-        stems: their number.
+        songs: number of songs.
+        stems: number of stems.
         device: to keep the sums on.
     """
 
@@ -72,7 +72,7 @@ class SongScores:
     def add(self, songs: Tensor, estimates: Tensor, references: Tensor) -> None:
         """Add chunks: song (batch,), estimates and references (batch, stem, channel, sample).
 
-        Chunks with estimates that are NaN or infinite are left out.
+        Chunks with NaN or infinite estimates are left out.
         """
         estimates, references = estimates.detach().float(), references.float()
         energy = torch.stack(
@@ -89,11 +89,12 @@ class SongScores:
 
 
 class StemMonitor(Callback):
-    """Outputs against true stems, which training never sees: logs ``stem_snr`` and ``stem_snr_gain`` (dB) at every validation.
+    """Scores outputs against true stems at every validation: ``stem_snr``, ``stem_snr_gain`` (dB).
 
-    In each of some evenly spaced chunks of labelled songs the outputs are assigned to the stems so
-    that the total SNR is highest; the gain is over the mixture as every stem's estimate.  Nothing
-    is chosen by it.  Chunks with outputs that are NaN or infinite are left out.
+    Training never sees these stems, and nothing is selected by these scores.  In evenly spaced
+    chunks of labelled songs, the outputs are assigned to the stems with the highest total SNR.  The
+    gain is relative to the mixture as every stem's estimate.  Chunks with NaN or infinite outputs
+    are left out.
 
     Args:
         chunks: references (stem, channel, sample).
@@ -111,7 +112,7 @@ class StemMonitor(Callback):
             with torch.no_grad():
                 estimates = module(mixture)[0].float()
             if not estimates.isfinite().all():
-                continue  # validation says how often that is so
+                continue  # validation reports how often this happens
             scores = snr_matrix(estimates, references.to(module.device))
             before = snr_matrix(mixture, references.to(module.device))[0]
             outputs, stems = best_assignment(scores)

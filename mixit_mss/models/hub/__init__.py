@@ -1,4 +1,4 @@
-"""Model folders, and networks that others have published: saved, opened, checked."""
+"""Save, open and check model folders and published networks."""
 
 from mixit_mss.models.hub.folder import load_model, read_card, save_model
 from mixit_mss.models.hub.published import import_official

@@ -1,7 +1,7 @@
-"""Model folders: ``model.safetensors``, ``config.json`` and a model card, and the published weights.
+"""Model folders: ``model.safetensors``, ``config.json`` and a model card.
 
-Nothing that is loaded here can run code: tensors come from safetensors, or from PyTorch files with
-``weights_only=True``.
+Loading never runs code: tensors come from safetensors, and those of published networks from PyTorch
+files with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mixit_mss.reading import read_text
 from mixit_mss.stamps import content_digest
 
 MAX_CARD = 4 * 2**20
-"""Bytes of a ``config.json``, notes on its training included."""
+"""Largest ``config.json`` in bytes, including the notes on the training."""
 
 
 def save_model(model: Network, folder: str | Path, card: dict | None = None) -> None:
@@ -30,8 +30,8 @@ def save_model(model: Network, folder: str | Path, card: dict | None = None) -> 
 
     Args:
         model: a network of :data:`mixit_mss.models.MODELS`.
-        folder: made if missing; other files in it are left alone.
-        card: what to remember of the training: data, licences, commit, command, steps, seed.
+        folder: created if missing; other files in it are kept.
+        card: notes on the training: data, licences, commit, command, steps, seed.
     """
     folder = Path(folder)
     name = next(name for name, kind in MODELS.items() if type(model) is kind)
@@ -56,8 +56,8 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Networ
     """Open a model folder, or ``hf:user/name`` from the Hugging Face hub, in evaluation mode.
 
     Raises:
-        UserError: if the folder is none, its parts do not fit together, it holds numbers that cannot
-            be, or the network needs memory or a package that is not there.
+        UserError: if it is not a model folder, its parts do not fit together, its numbers are
+            invalid, or the network needs more memory or a missing package.
     """
     folder = _fetch(str(folder)[3:]) if str(folder).startswith("hf:") else Path(folder)
     config = read_card(folder)
@@ -84,7 +84,7 @@ def read_card(folder: str | Path) -> dict:
     """The content of a model folder's ``config.json``.
 
     Raises:
-        UserError: if ``folder`` is no model folder, or the content names no network.
+        UserError: if ``folder`` is not a model folder, or the content names no network.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -105,17 +105,19 @@ def read_card(folder: str | Path) -> dict:
 
 
 def _digest(network: dict, weights: Path) -> str:
-    """sha256 of all that decides what a network computes; its outputs may be called something else."""
+    """sha256 of everything that decides what a network computes; names of outputs do not."""
     shape = {key: value for key, value in network.items() if key != "stems"}
     text = json.dumps([shape, content_digest(weights)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_digest(card: dict, weights: Path) -> None:
-    """See that weights and configuration are those that were written together.
+    """Check that weights and configuration were written together.
+
+    A card without a digest, from an earlier version, passes.
 
     Raises:
-        ValueError: they are not.  A card without a digest, of an earlier version, passes.
+        ValueError: they were not.
     """
     if card.get("sha256") not in (None, _digest(card["model"], weights)):
         raise ValueError(
@@ -141,7 +143,7 @@ def _fetch(name: str) -> Path:
 
 
 def _model_card(title: str, config: dict) -> str:
-    """README.md of a model folder: what it is, what it heard, and how to use it."""
+    """README.md of a model folder: what it is, what it was trained on, and how to use it."""
     stems = ", ".join(config["stems"]) if config["stems"] else "unnamed outputs of MixIT"
     lines = [
         f"# {title}",

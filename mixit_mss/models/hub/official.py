@@ -1,6 +1,6 @@
-"""The published network's parameter names, and where each stands in ours.
+"""Map the published network's parameter names to ours.
 
-Facts from the weights at huggingface.co/kohei0209/mixit_mss; see the recipe's README.
+The names are those of the weights at huggingface.co/kohei0209/mixit_mss; see the recipe's README.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PREFIX = "model.model."
 
 PATHS = {"band_path": "freq_path", "frame_path": "frame_path"}
 
-# The published block runs its list of feed-forward parts from the back: ffn.1 comes first.
+# The published block runs its list of feed-forward parts in reverse: ffn.1 comes first.
 PATH_LAYERS = {
     "norm1.gamma": "ffn_norm.1.gamma",
     "ffn1.conv_weight": "ffn.1.conv1d.weight",
@@ -38,7 +38,7 @@ DECODER = "band_split_module.bandwise_decoding_module"
 
 
 def official_sources(model: BSLocoformer) -> dict[str, list[str]]:
-    """For each of our parameters, the published entries (without prefix) that make it up.
+    """For each of our parameters, the published entries (without prefix) that it consists of.
 
     One entry, or one per band for the banded layers.
     """
@@ -63,7 +63,7 @@ def official_sources(model: BSLocoformer) -> dict[str, list[str]]:
 
 
 def from_official(entries: Mapping[str, Tensor], model: BSLocoformer) -> dict[str, Tensor]:
-    """A state dict for ``model`` out of published ``entries`` (names without prefix).
+    """A state dict for ``model`` from published ``entries`` (names without prefix).
 
     Raises:
         KeyError: with the published name of the first missing entry.

@@ -27,7 +27,7 @@ def open_model(name: str | Path) -> Network:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is the best there is: CUDA, Apple's MPS, then the CPU."""
+    """The device of this name; ``auto`` is the first available of CUDA, Apple's MPS and the CPU."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

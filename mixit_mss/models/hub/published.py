@@ -1,6 +1,6 @@
-"""The weights that the paper's authors published, as networks of ours.
+"""Open the weights published by the paper's authors, as networks of ours.
 
-They belong to their authors, who state no licence for them: their source is shown whenever they
+The weights belong to their authors, who state no licence.  Their source is printed whenever they
 are opened, and they are never shipped with this project.
 """
 
@@ -21,7 +21,7 @@ from mixit_mss.names import file_name
 REPOSITORY = "kohei0209/mixit_mss"
 REVISION = "20a286f28b4a4c9058b935544cb7934ecc132443"
 STEMS = ("bass", "drums", "vocals", "other")
-"""Order of the published networks' four outputs."""
+"""Order of the four outputs of the published networks."""
 
 NOTICE = (
     f"weights from huggingface.co/{REPOSITORY}, by K. Saijo and Y. Bando (arXiv 2505.07631); their "
@@ -50,20 +50,20 @@ NAMES = (
 def import_official(source: str | Path, **changes: int) -> BSLocoformer:
     """Open published weights: a ``model.pth``, a Lightning ``.ckpt``, or one of :data:`NAMES`.
 
-    The sizes are read off the tensors; heads and groups, which no tensor shows, are those of the
-    paper's size with the same features.
+    The sizes are read from the tensors' shapes.  The numbers of heads and groups, which no shape
+    shows, are those of the paper's size with the same ``dim``.
 
     Args:
         source: a file, or a name to fetch from the Hugging Face hub at a pinned revision.
-        changes: ``num_heads`` and ``num_groups`` of a network of no published size.
+        changes: ``num_heads`` and ``num_groups``, for a network that has no size of the paper.
 
     Returns:
         The network in evaluation mode, with four outputs named :data:`STEMS`, or any other number
         unnamed.
 
     Raises:
-        UserError: for a missing file, an unknown name, or an entry that is missing, surplus or
-            misshapen, by its name.
+        UserError: the file is missing, the name is unknown, or an entry is missing, surplus or
+            misshapen (the message names it).
     """
     path = _fetch(source) if str(source) in NAMES else Path(source)
     if not path.is_file():
@@ -106,7 +106,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _sizes(entries: Mapping[str, Tensor]) -> dict:
-    """Constructor arguments that the shapes of ``entries`` tell."""
+    """Constructor arguments from the shapes of ``entries``."""
     dim = _shape(entries, "band_split_module.band_split_module.0.1.weight", 3)[0]
     ffn_dim, _, kernel_size = _shape(entries, "blocks.0.freq_path.ffn.0.deconv1d.weight", 3)
     blocks = {name.split(".")[1] for name in entries if name.startswith("blocks.")}

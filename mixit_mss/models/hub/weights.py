@@ -18,18 +18,18 @@ from mixit_mss.errors import UserError
 from mixit_mss.limits import shown
 from mixit_mss.machine import require_memory
 
-DOS_FOLDER = 0x10  # of a part of a zip file
+DOS_FOLDER = 0x10  # attribute of a folder in a zip file
 MAX_HEADER = 16 * 2**20
 FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Bytes of the numbers that weights may be, by their names in safetensors."""
+"""Bytes per number of the allowed types of weights, by their names in safetensors."""
 
 
 def check_header(path: Path, network: nn.Module) -> None:
-    """Compare a safetensors file's list of its tensors with a network; no tensor is read.
+    """Compare the header of a safetensors file with a network; no tensor is read.
 
     Raises:
-        ValueError: naming the first that is missing, surplus, or of another shape or type; or the
-            file is cut short, or none.
+        ValueError: a tensor is missing, surplus, or of another shape or type (the first is named);
+            or the file is truncated or not a safetensors file.
     """
     found = _header(path)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -49,7 +49,7 @@ def check_header(path: Path, network: nn.Module) -> None:
 
 
 def check_dense(tensors: Mapping[str, object]) -> None:
-    """See that all entries are plain tensors of floating-point numbers.
+    """Check that all entries are plain tensors of floating-point numbers.
 
     Raises:
         ValueError: naming the first that is not.
@@ -65,7 +65,7 @@ def check_dense(tensors: Mapping[str, object]) -> None:
 
 
 def check_finite(tensors: Mapping[str, Tensor]) -> None:
-    """See that no weight is NaN or infinite.
+    """Check that no weight is NaN or infinite.
 
     Raises:
         ValueError: naming the first tensor with one.
@@ -76,10 +76,10 @@ def check_finite(tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_torch_file(path: str | Path) -> object:
-    """What ``torch.save`` wrote: tensors and plain values only, and no more than memory holds.
+    """Read a file of ``torch.save``: tensors and plain values only, and only if it fits in memory.
 
     Raises:
-        UserError: it is no such file.
+        UserError: it is not such a file, is damaged, or does not fit.
     """
     path = Path(path)
     if not path.is_file():
@@ -103,18 +103,18 @@ def read_torch_file(path: str | Path) -> object:
 
 
 def zip_damage(path: str | Path) -> str:
-    """What is wrong with a zip file of ``torch.save``, by the checksum of every part; empty if nothing.
+    """What is damaged in a zip file of ``torch.save``, by the parts' checksums; empty if intact.
 
-    torch writes these checksums (CRC-32), but does not look at them.
+    torch writes these checksums (CRC-32), but does not check them.
 
     Raises:
-        zipfile.BadZipFile: it is no zip file, or its directory is damaged.
+        zipfile.BadZipFile: it is not a zip file, or its directory is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if entry.file_size != entry.compress_size:  # torch compresses nothing
                 return f"the size of '{entry.filename}' in it does not fit"
-            # of a part that calls itself a folder torch reads nothing, and gives what memory held
+            # torch reads nothing of a part marked as a folder, and returns uninitialised memory
             if entry.external_attr & DOS_FOLDER or entry.is_dir():
                 return f"'{entry.filename}' in it has become a folder"
         part = archive.testzip()
@@ -122,7 +122,7 @@ def zip_damage(path: str | Path) -> str:
 
 
 def _header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and shape of each tensor."""
+    """Type and shape of each tensor in a safetensors file."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         start = file.read(8)

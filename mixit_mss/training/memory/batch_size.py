@@ -24,15 +24,15 @@ def batch_at_once(folder: Path, hardware: Hardware, settings, **step) -> int | N
 
     Args:
         folder: of the experiment.
-        hardware: the devices, and the wish.
+        hardware: the devices, and the requested batch.
         settings: of the training.
-        step: arguments of :func:`mixit_mss.cost.plan.training_step` but its ``stage``.
+        step: arguments of :func:`mixit_mss.training.memory.step.training_step` except ``stage``.
 
     Returns:
-        None for all of a device's share.
+        The batch, or None for a device's whole share.
 
     Raises:
-        UserError: not even one example fits.
+        UserError: not even one example fits, or the free memory is unknown.
     """
     wished, share = hardware.batch_per_device, hardware.share(settings.run.batch_size)
     cuda = hardware.accelerator == "cuda"
@@ -55,7 +55,7 @@ def batch_at_once(folder: Path, hardware: Hardware, settings, **step) -> int | N
             return None
 
     while (batch := remembered()) is None:
-        if not is_first_process():  # the first one is trying
+        if not is_first_process():  # the first one searches
             time.sleep(1)
             continue
         room = torch.cuda.get_device_properties(0).total_memory if cuda else free_bytes()
@@ -75,13 +75,13 @@ def _peak(work: TrainingStep, device: str, half: bool, batch: int) -> int | None
 def largest_batch(share: int, peak: Callable[[int], int | None], room: int) -> int:
     """The largest divisor of ``share`` whose step fits.
 
-    Two small steps tell how the memory grows with the batch; the step that should just fit is then
-    tried, and smaller ones after it if it does not.
+    Two small steps show how the memory grows with the batch.  Then the largest batch that should
+    fit is tried, and smaller ones if it does not.
 
     Args:
         share: examples per step and device.
-        peak: bytes of a step with a batch, None if it does not fit.
-        room: bytes that a step may take.
+        peak: maps a batch to the bytes of its step, None if it does not fit.
+        room: bytes available to a step.
 
     Raises:
         UserError: not even one example fits.

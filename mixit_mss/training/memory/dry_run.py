@@ -16,8 +16,10 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def dry_step(step: TrainingStep, device: str, batch: int, half: bool) -> int | None:
-    """Bytes at the peak of one training step on noise: what the GPU allocated, or what a process on
-    the CPU grew by (Linux).  The libraries themselves are not counted.
+    """Peak memory in bytes of one training step on noise.
+
+    On a GPU, the memory that torch allocates; on the CPU (Linux), the growth of the process.  The
+    libraries themselves are not counted.
 
     Args:
         step: the network and its training.
@@ -26,7 +28,7 @@ def dry_step(step: TrainingStep, device: str, batch: int, half: bool) -> int | N
         half: bfloat16 autocast, else float32.
 
     Returns:
-        None where the memory did not suffice.
+        The bytes; None if the memory was not enough.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
@@ -56,7 +58,7 @@ def _weigh(step: TrainingStep, device: str, batch: int, half: bool, pipe: Connec
     except (torch.OutOfMemoryError, MemoryError):
         pipe.send(None)
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # the CPU's allocator has no class of its own
+        if "can't allocate memory" not in str(error):  # the CPU allocator has no class of its own
             raise
         pipe.send(None)
 
@@ -67,7 +69,7 @@ def _peak(step: TrainingStep, device: str, batch: int, half: bool) -> int:
     if device == "cpu":
         weights = sum(p.numel() * p.element_size() for p in net.parameters())
         with contextlib.suppress(OSError):
-            CLEAR.write_text("5")  # the peak of resident memory starts anew from here
+            CLEAR.write_text("5")  # resets the peak of resident memory
         before = _resident("VmRSS") - weights
     net.to(device)
     _step(step, net, device, batch, half)

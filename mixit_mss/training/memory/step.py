@@ -26,7 +26,7 @@ from mixit_mss.training.config import (
 from mixit_mss.training.systems import MixITSystem, SupervisedSystem, freeze_separator
 
 MIXTURES = 2
-"""Mixtures per mixture of mixtures, as :class:`mixit_mss.data.datasets.UnlabelledMixtures`."""
+"""Mixtures per mixture of mixtures, as in :class:`mixit_mss.data.datasets.UnlabelledMixtures`."""
 
 STAGES: dict[str, type[PretrainConfig] | type[FinetuneConfig]] = {
     "pretrain": PretrainConfig,
@@ -36,10 +36,10 @@ STAGES: dict[str, type[PretrainConfig] | type[FinetuneConfig]] = {
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """Which network takes which step; small enough to be sent to another process.
+    """The network and config of a training step; small enough to send to another process.
 
     Attributes:
-        network: arguments of :func:`mixit_mss.models.build_model`, number of sources included.
+        network: arguments of :func:`mixit_mss.models.build_model`, including ``num_sources``.
         config: of the run.
         frozen_separator: whether only encoder and decoder are trained.
     """
@@ -52,7 +52,7 @@ class TrainingStep:
         """The network in training mode.
 
         Raises:
-            ValueError: the network cannot be, as :func:`mixit_mss.models.build_model`.
+            ValueError: the network is invalid, see :func:`mixit_mss.models.build_model`.
         """
         net = build_model(**self.network).train()
         net.activation_checkpointing = self.config.run.activation_checkpointing
@@ -61,15 +61,15 @@ class TrainingStep:
         return net
 
     def parts(self, net: Network) -> int:
-        """How many signals are added up for one example: mixtures, or stems."""
+        """Number of signals that are summed for one example: mixtures or stems."""
         return MIXTURES if isinstance(self.config, PretrainConfig) else net.num_sources
 
     def samples(self, net: Network) -> int:
-        """Length of a chunk."""
+        """Length of a chunk in samples."""
         return round(self.config.run.chunk_seconds * net.sample_rate)
 
     def loss(self, net: Network, batch: Tensor) -> Tensor:
-        """The loss of a batch (batch, part, channel, sample), by the system that trains."""
+        """The loss of a batch (batch, part, channel, sample), from the training system."""
         pretraining = isinstance(self.config, PretrainConfig)
         system = MixITSystem if pretraining else SupervisedSystem
         options = self.config.model_dump(mode="json")
@@ -77,10 +77,10 @@ class TrainingStep:
 
 
 def stage_of(config: str | Path) -> str:
-    """``pretrain`` or ``finetune``, by the keys that only one of them knows.
+    """``pretrain`` or ``finetune``, by the config's keys that only one of them has.
 
     Raises:
-        UserError: the file has no such key, or cannot be read.
+        UserError: the keys do not decide, or the file cannot be read.
     """
     found = _keys(read_yaml(config))
     known = {stage: _keys(_nested(kind)) for stage, kind in STAGES.items()}
@@ -102,19 +102,19 @@ def training_step(
     manifest: Manifest | None = None,
     trainable: str = "all",
 ) -> TrainingStep:
-    """The step that a run would take.
+    """The training step of a run.
 
     Args:
         config: YAML of the training.
-        stage: ``pretrain`` or ``finetune``; None to tell by the config's keys.
-        model: one of the paper's sizes, or a YAML file; unless there is
+        stage: ``pretrain`` or ``finetune``; None to decide by ``init`` and the config's keys.
+        model: one of the paper's sizes, or a YAML file; not used if ``init`` is given.
         init: a model folder whose outputs have stems, to fine-tune.
-        stems: names, for fine-tuning ``model`` without a manifest.
-        manifest: to fine-tune ``model`` on its stems.
+        stems: names of the stems for fine-tuning ``model`` without a manifest.
+        manifest: of the songs for fine-tuning ``model``, with the stems' names.
         trainable: ``all``, or ``encoder_decoder`` for a frozen separator.
 
     Raises:
-        UserError: for a file or folder that is none, or parts that do not fit.
+        UserError: a file or folder is invalid, or the arguments do not fit together.
     """
     stage = stage or ("finetune" if init else stage_of(config))
     settings = load_config(config, STAGES[stage])
@@ -151,7 +151,7 @@ def _network(model: str | None, init: str | None) -> dict:
 
 
 def _nested(kind: type[Section]) -> dict:
-    """The keys of a config, sections as dicts."""
+    """The keys of a config, with sections as dicts."""
     fields = {name: field.annotation for name, field in kind.model_fields.items()}
     return {
         name: _nested(field) if isinstance(field, type) and issubclass(field, Section) else None
@@ -160,7 +160,7 @@ def _nested(kind: type[Section]) -> dict:
 
 
 def _keys(content: dict, prefix: str = "") -> set[str]:
-    """Full names of all keys, as ``loss.solver``."""
+    """Full names of all keys, such as ``loss.solver``."""
     keys = {f"{prefix}{name}" for name in content}
     for name, value in content.items():
         if isinstance(value, dict):

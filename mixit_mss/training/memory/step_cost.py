@@ -1,8 +1,8 @@
 """Count the FLOPs and the memory of a training step without computing anything.
 
-The step runs on tensors that have a shape but no content, so even the largest network takes seconds
-on a slow machine, while torch's own counter sees every operation of the real forward and backward
-pass, also inside our own gradients.
+The step runs on tensors that have a shape but no content, so even the largest network takes only
+seconds on a slow machine.  Torch's own counter still sees every operation of the real forward and
+backward pass, including those in our own gradients.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ COUNTED = (
     "the backward pass computes again; two per multiply-add, padding included; not the Fourier "
     "transforms, element-wise operations, loss, optimiser or validation"
 )
-"""What the FLOPs are of."""
+"""What the FLOPs include."""
 
 
 class StepCost(NamedTuple):
-    """Of one optimiser step, the FLOPs for each example of its batch."""
+    """Cost of one optimiser step; FLOPs are per example of its batch."""
 
     parameters: int
     trainable: int
@@ -53,19 +53,19 @@ class StepCost(NamedTuple):
 
 
 def simulate_step(step: TrainingStep, half: bool) -> StepCost:
-    """Count the FLOPs and the peak memory of a training step, but for the loss.
+    """Count the FLOPs and the peak memory of a training step, without the loss.
 
-    Memory is the largest sum of live tensors at any moment of the step: what is kept for the
-    gradient, and temporary results.  Gradients of the step before live until the backward pass, as
-    in Lightning's loop.  Scratch space within an operator and the inverse Fourier transform are not
-    seen.
+    Memory is the largest sum of live tensors at any moment of the step: those kept for the
+    gradient, and temporary results.  Gradients of the previous step live until the backward pass,
+    as in Lightning's loop.  Scratch space within operators and the inverse Fourier transform are
+    not counted.
 
     Args:
         step: the network and its training.
         half: bfloat16 autocast, else float32.
 
     Raises:
-        ValueError: the network cannot be.
+        ValueError: the network is invalid.
     """
     with _whole_products(), FakeTensorMode(), LiveBytes() as memory:
         net = step.build()
@@ -91,16 +91,16 @@ def simulate_step(step: TrainingStep, half: bool) -> StepCost:
 
 
 def count_parameters(net: Network) -> tuple[int, int]:
-    """Parameters of a network, and how many of them are trained."""
+    """Numbers of a network's parameters, and of those that are trained."""
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return net.num_parameters, trained
 
 
 def flop_counter() -> FlopCounterMode:
-    """torch's FLOP counter, extended by the CPU operators that it does not know.
+    """torch's FLOP counter, extended by the CPU operators that it lacks.
 
-    In torch 2.11 these are attention and products that are added to a tensor in place, with which
-    :mod:`mixit_mss.models.conv_ffn` computes the gradient of its weights.
+    In torch 2.11 these are attention and products that are added to a tensor in place, which
+    :mod:`mixit_mss.models.conv_ffn` uses for the gradient of its weights.
     """
     aten = torch.ops.aten
     attention = aten._scaled_dot_product_flash_attention_for_cpu
@@ -114,7 +114,7 @@ def flop_counter() -> FlopCounterMode:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes of all tensors made within, and still alive: ``live`` now, ``peak`` at most."""
+    """Counts the bytes of live tensors that its context creates: ``live`` now, ``peak`` at most."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def _whole_products() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _inverse_transform_by_shape() -> Iterator[None]:
-    """``torch.istft`` without its look at the values: frames are put side by side, not added up."""
+    """``torch.istft`` that reads no values: frames are put side by side, not overlap-added."""
 
     def side_by_side(spectrum, n_fft, hop_length=None, *_, length=None, **__):
         frames = torch.fft.irfft(spectrum, n_fft, dim=-2)
@@ -181,7 +181,7 @@ def _fake_run(
 def _sum_of_outputs(net: Network, mixture: Tensor, half: bool) -> Tensor:
     """The forward pass, with a sum in place of the inverse transform and the loss.
 
-    Those look at the values, which are not there.
+    Those read values, which fake tensors do not have.
     """
     precision = torch.autocast("cpu", torch.bfloat16, enabled=half)
     if not isinstance(net, Masking):
