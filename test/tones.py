@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 from mixit_mss.data.manifest import make_manifest, write_manifest
-from mixit_mss.training.runs import finetune, pretrain
+from mixit_mss.training.runs import finetune, finetuning, pretrain, pretraining
 
 RATE = 8000
 MODEL = """
@@ -77,11 +77,12 @@ def edit(path, **changes):
 def run_pretrain(corpus, **options):
     files = (corpus / "pretrain.yaml", corpus / "model.yaml", corpus / "unlabelled")
     out = corpus / options.pop("out", "exp")
-    pretrain(*map(str, files), str(out), **{"seed": 0, **options})
+    stems = options.pop("monitor_stems", None)
+    pretrain(pretraining(*map(str, files), str(out), **{"seed": 0, **options}), stems)
     return out
 
 
 def run_finetune(corpus, out, **options):
     files = {"config": corpus / "finetune.yaml", "manifest": corpus / "labelled", "out": out}
-    finetune(**{key: str(path) for key, path in files.items()}, **options)
+    finetune(finetuning(**{key: str(path) for key, path in files.items()}, **options))
     return out

@@ -108,17 +108,8 @@ def contents(path: str | Path) -> Contents:
         UserError: ffmpeg is not installed.
     """
     command = [*_command(), *_input(path), "-f", "ffmetadata", "-"]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            start_new_session=True,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
-        return Contents("", [], [], 0, None)
-    return _contents(_messages(done.stderr))
+    done = _run_briefly(command)
+    return _contents(_messages(done.stderr)) if done else Contents("", [], [], 0, None)
 
 
 class FfmpegDecoder:
@@ -306,8 +297,16 @@ def describe(path: str | Path) -> tuple[dict[str, str], float | None]:
     except UserError:
         return {}, None
     command += ["-map_metadata:g", "0:g", "-map_metadata:g", "0:s:a:0", "-f", "ffmetadata", "-"]
+    done = _run_briefly(command)
+    if done is None:
+        return {}, None
+    return _parse_tags(done.stdout.decode("utf-8", "replace")), _duration(done.stderr)
+
+
+def _run_briefly(command: list[str]) -> subprocess.CompletedProcess[bytes] | None:
+    """Run a command with its output captured; None if it takes longer than :data:`PATIENCE`."""
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -315,8 +314,7 @@ def describe(path: str | Path) -> tuple[dict[str, str], float | None]:
             timeout=PATIENCE,
         )
     except subprocess.TimeoutExpired:
-        return {}, None
-    return _parse_tags(done.stdout.decode("utf-8", "replace")), _duration(done.stderr)
+        return None
 
 
 def _duration(stderr: bytes) -> float | None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from mixit_mss import limits
 from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 from mixit_mss.bin.training_options import add_training_options, take_hardware
+
+if TYPE_CHECKING:
+    from mixit_mss.training.config import FinetuneConfig
+    from mixit_mss.training.request import Request
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,23 +67,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Train the network and save the model folder."""
-    args = build_parser().parse_args(argv)
-    from mixit_mss.scoring.experiments import command_line
     from mixit_mss.training.runs import finetune
 
-    options = vars(args)
-    hardware = take_hardware(options)
-    finetune(**options, hardware=hardware, command=command_line("finetune", argv))
+    finetune(_request(argv))
 
 
 def is_done(argv: list[str]) -> bool:
     """Whether the experiment folder is up to date."""
+    request = _request(argv)
+    return request.identity.is_done(request.folder)
+
+
+def _request(argv: list[str] | None) -> Request[FinetuneConfig]:
+    options = vars(build_parser().parse_args(argv))
+    from mixit_mss.scoring.experiments import command_line
     from mixit_mss.training.runs import finetuning
 
-    options = vars(build_parser().parse_args(argv))
-    take_hardware(options)
-    request = finetuning(**options)
-    return request.identity.is_done(request.folder)
+    hardware = take_hardware(options)
+    return finetuning(**options, hardware=hardware, command=command_line("finetune", argv))
 
 
 if __name__ == "__main__":

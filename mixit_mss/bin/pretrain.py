@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from mixit_mss import limits
 from mixit_mss.bin import arguments
 from mixit_mss.bin.main import run
 from mixit_mss.bin.training_options import add_training_options, take_hardware
+
+if TYPE_CHECKING:
+    from mixit_mss.training.config import PretrainConfig
+    from mixit_mss.training.request import Request
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,24 +62,26 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Train the network and save the model folder."""
-    args = build_parser().parse_args(argv)
-    from mixit_mss.scoring.experiments import command_line
     from mixit_mss.training.runs import pretrain
 
-    options = vars(args)
-    hardware = take_hardware(options)
-    pretrain(**options, hardware=hardware, command=command_line("pretrain", argv))
+    pretrain(*_request(argv))
 
 
 def is_done(argv: list[str]) -> bool:
     """Whether the experiment folder is up to date."""
+    request, _ = _request(argv)
+    return request.identity.is_done(request.folder)
+
+
+def _request(argv: list[str] | None) -> tuple[Request[PretrainConfig], str | None]:
+    options = vars(build_parser().parse_args(argv))
+    from mixit_mss.scoring.experiments import command_line
     from mixit_mss.training.runs import pretraining
 
-    options = vars(build_parser().parse_args(argv))
-    take_hardware(options)
-    options.pop("monitor_stems")
-    request = pretraining(**options)
-    return request.identity.is_done(request.folder)
+    hardware = take_hardware(options)
+    monitor_stems = options.pop("monitor_stems")
+    command = command_line("pretrain", argv)
+    return pretraining(**options, hardware=hardware, command=command), monitor_stems
 
 
 if __name__ == "__main__":

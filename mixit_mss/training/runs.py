@@ -14,42 +14,6 @@ from mixit_mss.training.hardware import Hardware
 from mixit_mss.training.request import Request
 
 
-def pretrain(
-    config: str,
-    model: str,
-    manifest: str,
-    out: str,
-    *,
-    seed: int = 0,
-    hardware: Hardware | None = None,
-    monitor_stems: str | None = None,
-    command: str = "",
-) -> None:
-    """Pre-train the network of the YAML file ``model`` on unlabelled songs, in folder ``out``.
-
-    Args:
-        config: YAML file of the training.
-        model: YAML file of the network.
-        manifest: of the songs.
-        out: the experiment's folder.
-        seed: of weights and data.
-        hardware: the devices; one by default.
-        monitor_stems: manifest of labelled songs; training measures the separation of their
-            validation split, without effect on the result.
-        command: command line, recorded with the result.
-
-    Raises:
-        UserError: the config, manifest or network is invalid.
-    """
-    request = pretraining(
-        config, model, manifest, out, seed=seed, hardware=hardware, command=command
-    )
-    if not request.is_finished():
-        with importing():
-            from mixit_mss.training import fitting
-        fitting.pretrain(request, monitor_stems)
-
-
 def pretraining(
     config: str,
     model: str,
@@ -60,7 +24,20 @@ def pretraining(
     hardware: Hardware | None = None,
     command: str = "",
 ) -> Request[PretrainConfig]:
-    """The request behind :func:`pretrain`, read and checked without torch."""
+    """Request to pre-train a network on unlabelled songs, read and checked without torch.
+
+    Args:
+        config: YAML file of the training.
+        model: YAML file of the network.
+        manifest: of the songs.
+        out: the experiment's folder.
+        seed: of weights and data.
+        hardware: the devices; one by default.
+        command: command line, recorded with the result.
+
+    Raises:
+        UserError: the config, manifest or network is invalid.
+    """
     settings = load_config(config, PretrainConfig)
     network = read_yaml(model)
     options = {"config": _identity(settings), "model": network, "seed": seed}
@@ -78,49 +55,18 @@ def pretraining(
     )
 
 
-def finetune(
-    config: str,
-    manifest: str,
-    out: str,
-    *,
-    init: str | None = None,
-    model: str | None = None,
-    trainable: str = "all",
-    seed: int = 0,
-    hardware: Hardware | None = None,
-    command: str = "",
-) -> None:
-    """Train a network on stems, in folder ``out``.
+def pretrain(request: Request[PretrainConfig], monitor_stems: str | None = None) -> None:
+    """Stage 3: pre-train with MixIT, unless that is done.
 
     Args:
-        config: YAML file of the training.
-        manifest: of the songs.
-        out: the experiment's folder.
-        init: model folder to start from; either this or ``model``.
-        model: YAML file of a network to train from scratch.
-        trainable: ``all``, or ``encoder_decoder`` to freeze the separator.
-        seed: of weights and data.
-        hardware: the devices; one by default.
-        command: command line, recorded with the result.
-
-    Raises:
-        UserError: the config, manifest or network is invalid.
+        request: of :func:`pretraining`.
+        monitor_stems: manifest of labelled songs; training measures the separation of their
+            validation split, without effect on the result.
     """
-    request = finetuning(
-        config,
-        manifest,
-        out,
-        init=init,
-        model=model,
-        trainable=trainable,
-        seed=seed,
-        hardware=hardware,
-        command=command,
-    )
     if not request.is_finished():
         with importing():
             from mixit_mss.training import fitting
-        fitting.finetune(request)
+        fitting.pretrain(request, monitor_stems)
 
 
 def finetuning(
@@ -135,7 +81,22 @@ def finetuning(
     hardware: Hardware | None = None,
     command: str = "",
 ) -> Request[FinetuneConfig]:
-    """The request behind :func:`finetune`, read and checked without torch."""
+    """Request to train on stems, read and checked without torch.
+
+    Args:
+        config: YAML file of the training.
+        manifest: of the songs.
+        out: the experiment's folder.
+        init: model folder to start from; or
+        model: YAML file of a network to train from scratch.
+        trainable: ``all``, or ``encoder_decoder`` to freeze the separator.
+        seed: of weights and data.
+        hardware: the devices; one by default.
+        command: command line, recorded with the result.
+
+    Raises:
+        UserError: the config, manifest or network is invalid.
+    """
     settings = load_config(config, FinetuneConfig)
     network = read_yaml(model) if model else None
     options = {
@@ -160,6 +121,18 @@ def finetuning(
         hardware=hardware or Hardware(),
         command=command,
     )
+
+
+def finetune(request: Request[FinetuneConfig]) -> None:
+    """Stage 5: train on stems, unless that is done.
+
+    Args:
+        request: of :func:`finetuning`.
+    """
+    if not request.is_finished():
+        with importing():
+            from mixit_mss.training import fitting
+        fitting.finetune(request)
 
 
 def _songs(manifest: str) -> dict[str, str]:

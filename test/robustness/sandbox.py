@@ -3,9 +3,9 @@
 ::
 
     root/secret/...                 a stranger's, beside the work
-    root/disk/home/work/            where the command is called
-    root/disk/home/work/in/         what it is given, beside a stranger's notes
-    root/disk/home/work/out/        what it may write to, with a stranger's notes in it
+    root/disk/home/songs/           where the command is called
+    root/disk/home/songs/in/        what it is given, beside a stranger's notes
+    root/disk/home/songs/out/       what it may write to, with a stranger's notes in it
     root/tmp/, root/state/          temporary files, and tracebacks that a command saves
 
 Every file is listed with its hash before and after; :func:`damage` tells what a command has done that
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-WORK = "disk/home/work"
+WORK = "disk/home/songs"
 STRANGERS = (
     "secret/diary.txt",
     "secret/album/mixture.wav",
